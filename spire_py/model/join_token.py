@@ -1,0 +1,14 @@
+"""Join tokens: secrets that let one agent attest, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """A join token (feature I1). Its value is a secret until used and never shown by `repr`."""
+
+    value: str = field(repr=False)
+    expires_at: datetime
