@@ -1,7 +1,7 @@
 """The errors of spire-py, one class for each thing a caller can do about it.
 
-Every error carries the gRPC status code it has on the wire, so that a servicer raises, the transport answers,
-and a client that reads the answer raises the same class again.
+Every error carries the gRPC status code it has on the wire, so that a servicer raises, the
+transport answers, and a client that reads the answer raises the same class again.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class SpireError(Exception):
     """The base of all errors of spire-py.
 
     Args:
-        message: lower case, names the thing, holds no secret; where a client sees it, SPIRE's wording.
-        details: serialized `google.protobuf.Any` messages that go into `grpc-status-details-bin`.
+        message: lower case, names the thing, holds no secret; a client sees SPIRE's wording.
+        details: serialized `google.protobuf.Any` messages for `grpc-status-details-bin`.
     """
 
     code: ClassVar[StatusCode] = StatusCode.UNKNOWN
