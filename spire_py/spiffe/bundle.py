@@ -11,7 +11,10 @@ from spire_py.spiffe.id import TrustDomain
 
 @dataclass(frozen=True, slots=True)
 class X509Authority:
-    """A CA certificate, as DER. A tainted one is still trusted; what it signed is to be replaced."""
+    """A CA certificate, as DER.
+
+    A tainted one is still trusted; what it signed is to be replaced.
+    """
 
     der: bytes
     tainted: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from spire_py.errors import InvalidArgument
@@ -11,10 +12,12 @@ from spire_py.errors import InvalidArgument
 MAX_ID_BYTES = 2048
 """IDs up to this length work everywhere; longer ones are not made (spec checks 12, 13)."""
 
+MAX_TRUST_DOMAIN_BYTES = 255
+
 _SCHEME = "spiffe://"
 _NAME = re.compile(r"[a-z0-9._-]{1,255}")
-_PATH = re.compile(r"(?:/[A-Za-z0-9._-]+)*")
-_DOT_SEGMENTS = re.compile(r"/\.{1,2}(?:/|$)")
+_SEGMENT = re.compile(r"[A-Za-z0-9._-]*")
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*")
 
 
 class InvalidSpiffeID(InvalidArgument):
@@ -28,15 +31,8 @@ class TrustDomain:
     name: str
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise InvalidSpiffeID("trust domain is missing")
         if not _NAME.fullmatch(self.name):
-            if len(self.name) > 255:
-                raise InvalidSpiffeID("trust domain is too long")
-            raise InvalidSpiffeID(
-                "trust domain characters are limited to lowercase letters, numbers, dots, "
-                "dashes, and underscores"
-            )
+            raise InvalidSpiffeID(_name_fault(self.name))
 
     @classmethod
     def parse(cls, name_or_id: str) -> Self:
@@ -70,7 +66,7 @@ class SpiffeID:
     path: str = ""
 
     def __post_init__(self) -> None:
-        if self.path and (_DOT_SEGMENTS.search(self.path) or not _PATH.fullmatch(self.path)):
+        if not _PATH.fullmatch(self.path):
             raise InvalidSpiffeID(_path_fault(self.path))
 
     @classmethod
@@ -82,12 +78,26 @@ class SpiffeID:
         Raises:
             InvalidSpiffeID: the text breaks any rule of section 2.
         """
-        if not text:
-            raise InvalidSpiffeID("cannot be empty")
         if not text.startswith(_SCHEME):
-            raise InvalidSpiffeID("scheme is missing or invalid")
+            raise InvalidSpiffeID("scheme is missing or invalid" if text else "cannot be empty")
         name, slash, path = text[len(_SCHEME) :].partition("/")
-        return cls(TrustDomain(name), slash + path)
+        return cls(_trust_domain(name), slash + path)
+
+    @classmethod
+    def parse_foreign(cls, text: str) -> Self:
+        """Read an ID that stands in a document made by others.
+
+        Section 2.2: scheme and trust domain are compared without regard to case, so upper case
+        there is read as lower case. We write lower case only.
+
+        Raises:
+            InvalidSpiffeID: as `parse`.
+        """
+        # Only ASCII is folded: str.lower makes a "k" of the Kelvin sign.
+        if text.isascii() and text[: len(_SCHEME)].lower() == _SCHEME:
+            name, slash, path = text[len(_SCHEME) :].partition("/")
+            text = f"{_SCHEME}{name.lower()}{slash}{path}"
+        return cls.parse(text)
 
     @property
     def is_trust_domain(self) -> bool:
@@ -101,13 +111,37 @@ class SpiffeID:
         return f"{_SCHEME}{self.trust_domain.name}{self.path}"
 
 
+@lru_cache(maxsize=1024)
+def _trust_domain(name: str) -> TrustDomain:
+    return TrustDomain(name)
+
+
+def _name_fault(name: str) -> str:
+    if not name:
+        return "trust domain is missing"
+    if len(name) > MAX_TRUST_DOMAIN_BYTES:
+        return "trust domain is too long"
+    return (
+        "trust domain characters are limited to lowercase letters, numbers, dots, dashes, "
+        "and underscores"
+    )
+
+
 def _path_fault(path: str) -> str:
+    """The first fault from the left, as go-spiffe finds it."""
     if not path.startswith("/"):
         return "path must have a leading slash"
-    if path.endswith("/"):
-        return "path cannot have a trailing slash"
-    if "//" in path:
-        return "path cannot contain empty segments"
-    if _DOT_SEGMENTS.search(path):
-        return "path cannot contain dot segments"
+    segments = path[1:].split("/")
+    for number, segment in enumerate(segments, start=1):
+        if not _SEGMENT.fullmatch(segment):
+            break
+        if not segment:
+            last = number == len(segments)
+            return (
+                "path cannot have a trailing slash"
+                if last
+                else "path cannot contain empty segments"
+            )
+        if segment in {".", ".."}:
+            return "path cannot contain dot segments"
     return "path segment characters are limited to letters, numbers, dots, dashes, and underscores"
