@@ -1,0 +1,61 @@
+"""`spire-agent run` and `validate` (features F1, F2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spire_py.catalog import check_agent_plugins
+from spire_py.cli.command import Command
+from spire_py.cli.daemon import run_daemon, validate_config
+from spire_py.cli.flags import Flag, Flags, Kind
+from spire_py.config.agent import AgentConfig, load_agent_config
+
+_DEFAULT_CONFIG = "conf/agent/agent.conf"
+_NOT_OVERRIDES = ("config", "expandEnv")
+FLAGS = (
+    Flag("config", "Path of the configuration file", default=_DEFAULT_CONFIG),
+    Flag("expandEnv", "Put environment variables for $VAR in the file", Kind.SWITCH),
+    Flag("dataDir", "Folder for what the agent keeps"),
+    Flag("joinToken", "Join token, from `token generate`"),
+    Flag("joinTokenFile", "File that holds the join token"),
+    Flag("serverAddress", "Address of the server"),
+    Flag("serverPort", "Port of the server", Kind.NUMBER),
+    Flag("trustDomain", "Trust domain of the agent"),
+    Flag("trustBundle", "File with the server's bundle"),
+    Flag("trustBundleUrl", "https address of the server's bundle"),
+    Flag("trustBundleFormat", "pem or spiffe"),
+    Flag("insecureBootstrap", "Trust the first server without a bundle", Kind.SWITCH),
+    Flag("rebootstrapMode", "never, auto or always"),
+    Flag("rebootstrapDelay", "How long a foreign server is seen before rebootstrapping"),
+    Flag("allowUnauthenticatedVerifiers", "Bundles also for unknown workloads", Kind.SWITCH),
+    Flag("disableWorkloadAPI", "Do not serve the Workload API", Kind.SWITCH),
+    Flag("disableSDSAPI", "Do not serve Envoy's SDS", Kind.SWITCH),
+    Flag("logFile", "File for the log"),
+    Flag("logFormat", "text or json"),
+    Flag("logLevel", "debug, info, warn or error"),
+    Flag("logSourceLocation", "Name file, line and function in log lines", Kind.SWITCH),
+    Flag("socketPath", "Path of the Workload API's socket"),
+)
+
+
+def _load(flags: Flags) -> AgentConfig:
+    overrides = flags.overrides()
+    for name in _NOT_OVERRIDES:
+        overrides.pop(name, None)
+    return load_agent_config(
+        Path(flags.text("config")), expand_env=flags.switch("expandEnv"), overrides=overrides
+    )
+
+
+def _run(flags: Flags) -> int:
+    from spire_py.agent.run import run_agent
+
+    return run_daemon(run_agent(_load(flags)))
+
+
+def _validate(flags: Flags) -> int:
+    return validate_config("agent", flags, _load, check_agent_plugins)
+
+
+RUN = Command("run", "Runs the agent", FLAGS, _run)
+VALIDATE = Command("validate", "Validates an agent configuration file", FLAGS, _validate)

@@ -1,0 +1,76 @@
+"""What `spire-server run` and `spire-agent run` share: the umask, signals, the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from spire_py.cli.flags import Flags
+from spire_py.errors import SpireError
+
+MINIMUM_UMASK = 0o027
+"""SPIRE's: no file or folder that a daemon makes is open to others."""
+
+
+class Config(Protocol):
+    """What is needed of a checked configuration."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def run_daemon(main: Coroutine[Any, Any, None]) -> int:
+    """Run until SIGTERM or SIGINT, which cancel `main`; 1 where it cannot start or breaks."""
+    os.umask(os.umask(0o777) | MINIMUM_UMASK)
+    try:
+        asyncio.run(_until_signal(main))
+    except SpireError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except BaseExceptionGroup as group:
+        for error in _leaves(group):
+            print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _until_signal(main: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(main, name="daemon")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+def validate_config(
+    name: str, flags: Flags, load: Callable[[Flags], ConfigT], check: Callable[[ConfigT], list[str]]
+) -> int:
+    """`validate`: what `run` does before it opens anything. Warnings leave the exit code 0."""
+    try:
+        config = load(flags)
+        notes = check(config)
+    except SpireError as error:
+        print(f"SPIRE {name} configuration file is invalid: {error}", file=sys.stderr)
+        return 1
+    for warning in (*config.warnings, *notes):
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"SPIRE {name} configuration file is valid.")
+    return 0

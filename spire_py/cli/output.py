@@ -1,0 +1,79 @@
+"""What commands print: text as SPIRE prints it, or JSON (feature E31)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from spire_py.cli.command import CommandFailed
+from spire_py.cli.flags import Flag, Flags
+
+OUTPUT_FLAG = Flag(
+    "output", "Desired output format (pretty, json); default: pretty.", default="pretty"
+)
+
+
+def print_messages(flags: Flags, pretty: Callable[[], int], *messages: Message) -> int:
+    """Print in the format that `-output` asks for; the exit code comes back.
+
+    JSON is one object for one message and a list for several; its exit code is 0.
+
+    Raises:
+        CommandFailed: `-output` names no format.
+    """
+    form = flags.text("output")
+    if form == "pretty":
+        return pretty()
+    if form != "json":
+        raise CommandFailed(
+            f'invalid value "{form}" for flag -output: unknown format option: "{form}"', prefix=""
+        )
+    objects = [message_to_object(message) for message in messages]
+    print(go_json(objects[0] if len(objects) == 1 else objects))
+    return 0
+
+
+def message_to_object(message: Message) -> dict[str, Any]:
+    """A message as SPIRE's JSON has it: proto names, zero values shown, 64-bit numbers as text."""
+    return MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+
+
+def go_json(value: object) -> str:
+    """JSON as Go's encoder writes it: sorted keys, no spaces, `<`, `>` and `&` escaped."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def count_of(number: int, singular: str, plural: str) -> str:
+    """`1 agent`, `2 agents`."""
+    return f"{number} {singular if number == 1 else plural}"
+
+
+def go_time(seconds: int) -> str:
+    """A time in UTC, as Go prints it: `2006-01-02 15:04:05 +0000 UTC`."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S +0000 UTC}"
+
+
+def go_local_time(seconds: int) -> str:
+    """A time in the machine's zone, as Go prints it: `2006-01-02 15:04:05 +0100 CET`."""
+    return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%Y-%m-%d %H:%M:%S %z %Z}"
+
+
+def go_duration(seconds: float) -> str:
+    """A short duration as Go prints it, such as `5.2ms` or `1.5s`."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= factor:
+            return f"{seconds / factor:.6f}".rstrip("0").rstrip(".") + unit
+    return f"{seconds * 1e9:.0f}ns"
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes, as Go's %q prints it."""
+    return json.dumps(text, ensure_ascii=False)
