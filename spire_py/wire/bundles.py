@@ -1,9 +1,15 @@
-"""Bundles, between the wire of the server's API and the model."""
+"""Bundles between model and wire.
+
+`bundle_from_pb` raises what SPIRE's API says after a prefix of its own, such as
+`failed to convert bundle: `. Clients cannot taint an authority: a mark they send is dropped.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,39 +17,34 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py.errors import InvalidArgument
-from spire_py.model.entry import time_to_seconds
+from spire_py.model.entry import seconds_to_time, time_to_seconds
 from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
 from spire_py.spiffe.id import TrustDomain
 
-_MAX_HINT_SECONDS = 100 * 365 * 24 * 3600
-_LAST_SECOND = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
+
+class KeyMessage(Protocol):
+    """A JWT or WIT authority of SPIRE's API."""
+
+    public_key: bytes
+    key_id: str
+    expires_at: int
+    tainted: bool
 
 
 def bundle_to_pb(bundle: Bundle) -> types_pb2.Bundle:
-    """The whole bundle; `wire.masks.apply_mask` takes away what was not asked for."""
+    """The bundle as a message, to which an output mask may be applied."""
     return types_pb2.Bundle(
         trust_domain=bundle.trust_domain.name,
-        x509_authorities=[
-            types_pb2.X509Certificate(asn1=authority.der, tainted=authority.tainted)
-            for authority in bundle.x509_authorities
-        ],
-        jwt_authorities=[
-            types_pb2.JWTKey(
-                public_key=key.public_key,
-                key_id=key.key_id,
-                expires_at=time_to_seconds(key.expires_at),
-                tainted=key.tainted,
-            )
-            for key in bundle.jwt_authorities
-        ],
+        x509_authorities=[x509_authority_to_pb(each) for each in bundle.x509_authorities],
+        jwt_authorities=[jwt_authority_to_pb(each) for each in bundle.jwt_authorities],
         wit_authorities=[
             types_pb2.WITKey(
-                public_key=key.public_key,
-                key_id=key.key_id,
-                expires_at=time_to_seconds(key.expires_at),
-                tainted=key.tainted,
+                public_key=each.public_key,
+                key_id=each.key_id,
+                expires_at=time_to_seconds(each.expires_at),
+                tainted=each.tainted,
             )
-            for key in bundle.wit_authorities
+            for each in bundle.wit_authorities
         ],
         refresh_hint=int(bundle.refresh_hint.total_seconds()),
         sequence_number=bundle.sequence_number,
@@ -51,11 +52,29 @@ def bundle_to_pb(bundle: Bundle) -> types_pb2.Bundle:
 
 
 def bundle_from_pb(message: types_pb2.Bundle) -> Bundle:
-    """Read and check a bundle that a client or a server sent.
+    """Read and check a bundle that a client sent; marks of taint are dropped.
 
     Raises:
-        InvalidArgument: the trust domain, a certificate or a key is malformed.
+        InvalidArgument: the trust domain, a certificate or a key is not valid.
     """
+    bundle = known_bundle_from_pb(message)
+    return bundle.with_changes(
+        x509_authorities=tuple(replace(each, tainted=False) for each in bundle.x509_authorities),
+        jwt_authorities=tuple(replace(each, tainted=False) for each in bundle.jwt_authorities),
+        wit_authorities=tuple(replace(each, tainted=False) for each in bundle.wit_authorities),
+    )
+
+
+def known_bundle_from_pb(message: types_pb2.Bundle) -> Bundle:
+    """Read and check a bundle that our server sent: marks of taint count.
+
+    Raises:
+        InvalidArgument: the trust domain, a certificate or a key is not valid.
+    """
+    try:
+        trust_domain = TrustDomain.parse(message.trust_domain)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"invalid trust domain: {error.message}") from error
     try:
         x509_authorities = x509_authorities_from_pb(message.x509_authorities)
     except InvalidArgument as error:
@@ -64,53 +83,109 @@ def bundle_from_pb(message: types_pb2.Bundle) -> Bundle:
         jwt_authorities = jwt_authorities_from_pb(message.jwt_authorities)
     except InvalidArgument as error:
         raise InvalidArgument(f"unable to parse JWT authority: {error.message}") from error
-    if not 0 <= message.refresh_hint <= _MAX_HINT_SECONDS:
-        raise InvalidArgument("refresh hint is out of range")
+    try:
+        wit_authorities = jwt_authorities_from_pb(message.wit_authorities)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"unable to parse WIT authority: {error.message}") from error
     return Bundle(
-        trust_domain=TrustDomain.parse(message.trust_domain),
+        trust_domain=trust_domain,
         x509_authorities=x509_authorities,
         jwt_authorities=jwt_authorities,
-        refresh_hint=timedelta(seconds=message.refresh_hint),
+        wit_authorities=wit_authorities,
+        refresh_hint=timedelta(seconds=min(max(0, message.refresh_hint), _MAX_HINT_SECONDS)),
         sequence_number=message.sequence_number,
     )
+
+
+def x509_authority_to_pb(authority: X509Authority) -> types_pb2.X509Certificate:
+    """A CA certificate as a message."""
+    return types_pb2.X509Certificate(asn1=authority.der, tainted=authority.tainted)
 
 
 def x509_authorities_from_pb(
     messages: Iterable[types_pb2.X509Certificate],
 ) -> tuple[X509Authority, ...]:
-    """The CA certificates of a message, each parsed once to see that it is one.
+    """The CA certificates; one message may hold several, one after the other.
 
     Raises:
-        InvalidArgument: one is malformed.
+        InvalidArgument: they are no certificates.
     """
-    authorities = []
-    for message in messages:
-        try:
-            x509.load_der_x509_certificate(message.asn1)
-        except ValueError as error:
-            raise InvalidArgument("x509: malformed certificate") from error
-        authorities.append(X509Authority(message.asn1, message.tainted))
-    return tuple(authorities)
+    return tuple(
+        X509Authority(_checked(der), message.tainted)
+        for message in messages
+        for der in split_certificates(message.asn1)
+    )
 
 
-def jwt_authorities_from_pb(messages: Iterable[types_pb2.JWTKey]) -> tuple[JWTAuthority, ...]:
-    """The public keys of a message, each parsed once to see that it is one.
+def jwt_authority_to_pb(authority: JWTAuthority) -> types_pb2.JWTKey:
+    """A JWT authority as a message."""
+    return types_pb2.JWTKey(
+        public_key=authority.public_key,
+        key_id=authority.key_id,
+        expires_at=time_to_seconds(authority.expires_at),
+        tainted=authority.tainted,
+    )
+
+
+def jwt_authorities_from_pb(messages: Iterable[KeyMessage]) -> tuple[JWTAuthority, ...]:
+    """JWT or WIT authorities.
 
     Raises:
-        InvalidArgument: one is malformed or has no key ID.
+        InvalidArgument: a public key cannot be read, or has no key ID.
     """
-    authorities = []
-    for message in messages:
-        try:
-            load_der_public_key(message.public_key)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise InvalidArgument("malformed public key") from error
-        if not message.key_id:
-            raise InvalidArgument("missing key ID")
-        if not 0 <= message.expires_at <= _LAST_SECOND:
-            raise InvalidArgument("invalid expiration time")
-        expires_at = datetime.fromtimestamp(message.expires_at, UTC) if message.expires_at else None
-        authorities.append(
-            JWTAuthority(message.key_id, message.public_key, expires_at, message.tainted)
-        )
-    return tuple(authorities)
+    return tuple(jwt_authority_from_pb(message) for message in messages)
+
+
+def jwt_authority_from_pb(message: KeyMessage) -> JWTAuthority:
+    """Read and check a JWT or WIT authority.
+
+    Raises:
+        InvalidArgument: the public key cannot be read, or it has no key ID.
+    """
+    try:
+        load_der_public_key(message.public_key)
+        expires_at = seconds_to_time(message.expires_at)
+    except (ValueError, TypeError, UnsupportedAlgorithm, OverflowError, OSError) as error:
+        raise InvalidArgument("malformed public key") from error
+    if not message.key_id:
+        raise InvalidArgument("missing key ID")
+    return JWTAuthority(message.key_id, message.public_key, expires_at, message.tainted)
+
+
+def split_certificates(data: bytes) -> tuple[bytes, ...]:
+    """The DER values that stand one after the other in `data`.
+
+    Raises:
+        InvalidArgument: what is there is no sequence of DER sequences.
+    """
+    found = []
+    while data:
+        end = _der_length(data)
+        if end > len(data):
+            raise InvalidArgument("malformed certificate")
+        found.append(data[:end])
+        data = data[end:]
+    return tuple(found)
+
+
+def _der_length(data: bytes) -> int:
+    """Bytes that the DER sequence at the start of `data` takes, its header counted."""
+    if len(data) < 2 or data[0] != 0x30:
+        raise InvalidArgument("malformed certificate")
+    if data[1] < 0x80:
+        return 2 + data[1]
+    count = data[1] & 0x7F
+    if not 1 <= count <= 4 or len(data) < 2 + count:
+        raise InvalidArgument("malformed certificate")
+    return 2 + count + int.from_bytes(data[2 : 2 + count], "big")
+
+
+def _checked(der: bytes) -> bytes:
+    try:
+        x509.load_der_x509_certificate(der)
+    except ValueError as error:
+        raise InvalidArgument("malformed certificate") from error
+    return der
+
+
+_MAX_HINT_SECONDS = 10 * 365 * 24 * 3600

@@ -1,132 +1,191 @@
-"""Registration entries, between the wire and the model."""
+"""Registration entries between model and wire (features N1 to N15).
+
+`entry_from_pb` raises what SPIRE's API says after `failed to convert entry: `; the API layer adds
+that prefix.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias, TypeVar
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py.errors import InvalidArgument
-from spire_py.model.dns_name import check_dns_name
-from spire_py.model.entry import Entry, time_to_seconds
-from spire_py.model.spire_ids import check_member, check_workload
-from spire_py.spiffe.id import SpiffeID, TrustDomain
-from spire_py.wire.ids import id_from_pb, id_to_pb, selectors_from_pb, selectors_to_pb
+from spire_py.model.entry import Entry, seconds_to_time, time_to_seconds
+from spire_py.spiffe.id import TrustDomain
+from spire_py.wire.dns_names import check_dns_name
+from spire_py.wire.masks import Fields, fields_of
+from spire_py.wire.selectors import selectors_from_pb, selectors_to_pb
+from spire_py.wire.spiffe_ids import (
+    id_from_pb,
+    id_to_pb,
+    member_id_from_pb,
+    workload_id_from_pb,
+)
 
-_MAX_HINT_BYTES = 1024
-_LAST_SECOND = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
+MAX_HINT_BYTES = 1024
+
+ALL_FIELDS: Fields = frozenset(field.name for field in types_pb2.EntryMask.DESCRIPTOR.fields)
+"""Every name an entry mask has: what an absent mask means."""
+
+T = TypeVar("T")
+Setter: TypeAlias = Callable[[types_pb2.Entry, Entry], None]
 
 
-def entry_to_pb(entry: Entry) -> types_pb2.Entry:
-    """The whole entry; `wire.masks.apply_mask` takes away what was not asked for."""
-    message = types_pb2.Entry(
-        id=entry.id,
-        spiffe_id=id_to_pb(entry.spiffe_id),
-        parent_id=id_to_pb(entry.parent_id),
-        selectors=selectors_to_pb(entry.selectors),
-        x509_svid_ttl=int(entry.x509_svid_ttl.total_seconds()),
-        federates_with=[domain.name for domain in entry.federates_with],
-        admin=entry.admin,
-        downstream=entry.downstream,
-        expires_at=time_to_seconds(entry.expires_at),
-        dns_names=entry.dns_names,
-        revision_number=entry.revision_number,
-        store_svid=entry.store_svid,
-        jwt_svid_ttl=int(entry.jwt_svid_ttl.total_seconds()),
-        hint=entry.hint,
-        created_at=time_to_seconds(entry.created_at),
-    )
-    if entry.disable_x509_svid_prefetch or entry.jwt_svid_include_jti:
-        message.additional_attributes.disable_x509_svid_prefetch = entry.disable_x509_svid_prefetch
-        message.additional_attributes.jwt_svid_include_jti = entry.jwt_svid_include_jti
+def entry_to_pb(entry: Entry, fields: Fields = ALL_FIELDS) -> types_pb2.Entry:
+    """The entry as a message with its ID and the chosen fields only."""
+    message = types_pb2.Entry(id=entry.id)
+    for name in fields:
+        _SETTERS[name](message, entry)
     return message
 
 
-def entry_from_pb(
-    message: types_pb2.Entry,
-    trust_domain: TrustDomain,
-    fields: frozenset[str] | None = None,
-) -> Entry:
-    """Read and check an entry that a client sent.
+def entry_to_bytes(entry: Entry, mask: types_pb2.EntryMask | None = None) -> bytes:
+    """The encoded message, to be kept and joined into many responses."""
+    fields = ALL_FIELDS if mask is None else fields_of(mask)
+    return entry_to_pb(entry, fields).SerializeToString()
 
-    Args:
-        message: the entry.
-        trust_domain: our own; the entry's ID and parent must be of it.
-        fields: names of the fields that count, as in `EntryMask`; None for all. What does not
-            count is left at its default, an ID at that of the trust domain.
+
+def entry_from_pb(
+    message: types_pb2.Entry, trust_domain: TrustDomain, mask: types_pb2.EntryMask | None = None
+) -> Entry:
+    """Read and check an entry that a client wants created or changed.
+
+    Fields outside the input mask are not looked at and stay empty; an ID outside it is the trust
+    domain's own, as a placeholder. `revision_number` and `created_at` are the datastore's.
 
     Raises:
-        InvalidArgument: a field that counts breaks a rule; the words are SPIRE's.
+        InvalidArgument: a field in the mask is not acceptable.
     """
-
-    def counts(name: str) -> bool:
-        return fields is None or name in fields
-
+    fields = ALL_FIELDS if mask is None else fields_of(mask)
+    given = types_pb2.Entry(id=message.id)
+    given.CopyFrom(message)
+    for name in ALL_FIELDS - fields:
+        given.ClearField(name)
     parent_id = spiffe_id = trust_domain.id
-    if counts("parent_id"):
-        parent_id = _parent_id(message, trust_domain)
-    if counts("spiffe_id"):
-        spiffe_id = _spiffe_id(message, trust_domain)
-    if counts("selectors") and not message.selectors:
+    if "parent_id" in fields:
+        parent = given.parent_id if given.HasField("parent_id") else None
+        parent_id = _named("invalid parent ID", member_id_from_pb, parent, trust_domain)
+    if "spiffe_id" in fields:
+        own = given.spiffe_id if given.HasField("spiffe_id") else None
+        spiffe_id = _named("invalid spiffe ID", workload_id_from_pb, own, trust_domain)
+    dns_names = [_named("invalid DNS name", check_dns_name, name) for name in given.dns_names]
+    federates_with = _trust_domains(given.federates_with)
+    if "selectors" in fields and not given.selectors:
         raise InvalidArgument("selector list is empty")
-    attributes = message.additional_attributes if counts("additional_attributes") else None
+    selectors = selectors_from_pb(given.selectors)
+    if len(given.hint.encode()) > MAX_HINT_BYTES:
+        raise InvalidArgument(f"hint is too long, max length is {MAX_HINT_BYTES} characters")
     return Entry(
-        id=message.id,
+        id=given.id,
         spiffe_id=spiffe_id,
         parent_id=parent_id,
-        selectors=selectors_from_pb(message.selectors) if counts("selectors") else (),
-        x509_svid_ttl=timedelta(seconds=message.x509_svid_ttl * counts("x509_svid_ttl")),
-        jwt_svid_ttl=timedelta(seconds=message.jwt_svid_ttl * counts("jwt_svid_ttl")),
-        federates_with=_federates_with(message) if counts("federates_with") else (),
-        admin=message.admin and counts("admin"),
-        downstream=message.downstream and counts("downstream"),
-        store_svid=message.store_svid and counts("store_svid"),
-        expires_at=_expires_at(message) if counts("expires_at") else None,
-        dns_names=_dns_names(message) if counts("dns_names") else (),
-        hint=_hint(message) if counts("hint") else "",
-        disable_x509_svid_prefetch=bool(attributes and attributes.disable_x509_svid_prefetch),
-        jwt_svid_include_jti=bool(attributes and attributes.jwt_svid_include_jti),
+        selectors=selectors,
+        federates_with=federates_with,
+        dns_names=tuple(dict.fromkeys(dns_names)),
+        expires_at=_named("invalid expiration time", expiry_from_seconds, given.expires_at),
+        **_plain_fields(given),
     )
 
 
-def _parent_id(message: types_pb2.Entry, trust_domain: TrustDomain) -> SpiffeID:
+def known_entry_from_pb(message: types_pb2.Entry) -> Entry:
+    """Read an entry that a server sent: to an agent, or to the command line.
+
+    Raises:
+        InvalidArgument: the server sent what is no entry.
+    """
+    return Entry(
+        id=message.id,
+        spiffe_id=_named("invalid SPIFFE ID", id_from_pb, message.spiffe_id),
+        parent_id=_named("invalid parent ID", id_from_pb, message.parent_id),
+        selectors=selectors_from_pb(message.selectors),
+        federates_with=_trust_domains(message.federates_with),
+        dns_names=tuple(message.dns_names),
+        expires_at=expiry_from_seconds(message.expires_at),
+        revision_number=message.revision_number,
+        created_at=seconds_to_time(message.created_at),
+        **_plain_fields(message),
+    )
+
+
+def expiry_from_seconds(seconds: int) -> datetime | None:
+    """The time an entry expires; None for 0.
+
+    Raises:
+        InvalidArgument: it lies before 1970 or beyond the year 9999.
+    """
     try:
-        parent = message.parent_id if message.HasField("parent_id") else None
-        return check_member(trust_domain, id_from_pb(parent))
-    except InvalidArgument as error:
-        raise InvalidArgument(f"invalid parent ID: {error.message}") from error
+        if seconds < 0:
+            raise InvalidArgument("out of range")
+        return seconds_to_time(seconds)
+    except (OverflowError, ValueError, OSError) as error:
+        raise InvalidArgument("out of range") from error
 
 
-def _spiffe_id(message: types_pb2.Entry, trust_domain: TrustDomain) -> SpiffeID:
+def _plain_fields(message: types_pb2.Entry) -> dict[str, Any]:
+    attributes = message.additional_attributes
+    return {
+        "x509_svid_ttl": timedelta(seconds=message.x509_svid_ttl),
+        "jwt_svid_ttl": timedelta(seconds=message.jwt_svid_ttl),
+        "admin": message.admin,
+        "downstream": message.downstream,
+        "store_svid": message.store_svid,
+        "hint": message.hint,
+        "disable_x509_svid_prefetch": attributes.disable_x509_svid_prefetch,
+        "jwt_svid_include_jti": attributes.jwt_svid_include_jti,
+    }
+
+
+def _trust_domains(names: Iterable[str]) -> tuple[TrustDomain, ...]:
+    named = {_named("invalid federated trust domain", TrustDomain.parse, name) for name in names}
+    return tuple(sorted(named))
+
+
+def _named(what: str, convert: Callable[..., T], *values: object) -> T:
+    """Convert, and say what it was that could not be converted."""
     try:
-        spiffe_id = message.spiffe_id if message.HasField("spiffe_id") else None
-        return check_workload(trust_domain, id_from_pb(spiffe_id))
+        return convert(*values)
     except InvalidArgument as error:
-        raise InvalidArgument(f"invalid spiffe ID: {error.message}") from error
+        raise InvalidArgument(f"{what}: {error.message}") from error
 
 
-def _federates_with(message: types_pb2.Entry) -> tuple[TrustDomain, ...]:
-    try:
-        return tuple(sorted({TrustDomain.parse(name) for name in message.federates_with}))
-    except InvalidArgument as error:
-        raise InvalidArgument(f"invalid federated trust domain: {error.message}") from error
+def _set_attributes(message: types_pb2.Entry, entry: Entry) -> None:
+    if entry.disable_x509_svid_prefetch or entry.jwt_svid_include_jti:
+        message.additional_attributes.disable_x509_svid_prefetch = entry.disable_x509_svid_prefetch
+        message.additional_attributes.jwt_svid_include_jti = entry.jwt_svid_include_jti
 
 
-def _dns_names(message: types_pb2.Entry) -> tuple[str, ...]:
-    try:
-        return tuple(check_dns_name(name) for name in message.dns_names)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"invalid DNS name: {error.message}") from error
+def _plain(name: str, convert: Callable[[Any], object] | None = None) -> Setter:
+    """A setter for a field that has the same name on both sides."""
+
+    def set_field(message: types_pb2.Entry, entry: Entry) -> None:
+        value = getattr(entry, name)
+        setattr(message, name, convert(value) if convert else value)
+
+    return set_field
 
 
-def _hint(message: types_pb2.Entry) -> str:
-    if len(message.hint.encode()) > _MAX_HINT_BYTES:
-        raise InvalidArgument(f"hint is too long, max length is {_MAX_HINT_BYTES} characters")
-    return message.hint
+def _seconds(duration: timedelta) -> int:
+    return int(duration.total_seconds())
 
 
-def _expires_at(message: types_pb2.Entry) -> datetime | None:
-    if not message.expires_at:
-        return None
-    if not 0 < message.expires_at <= _LAST_SECOND:
-        raise InvalidArgument("invalid expiration time")
-    return datetime.fromtimestamp(message.expires_at, UTC)
+_SETTERS: dict[str, Setter] = {
+    "spiffe_id": lambda message, entry: message.spiffe_id.CopyFrom(id_to_pb(entry.spiffe_id)),
+    "parent_id": lambda message, entry: message.parent_id.CopyFrom(id_to_pb(entry.parent_id)),
+    "selectors": lambda message, entry: message.selectors.extend(selectors_to_pb(entry.selectors)),
+    "federates_with": lambda message, entry: message.federates_with.extend(
+        trust_domain.name for trust_domain in entry.federates_with
+    ),
+    "dns_names": lambda message, entry: message.dns_names.extend(entry.dns_names),
+    "additional_attributes": _set_attributes,
+    "x509_svid_ttl": _plain("x509_svid_ttl", _seconds),
+    "jwt_svid_ttl": _plain("jwt_svid_ttl", _seconds),
+    "expires_at": _plain("expires_at", time_to_seconds),
+    "created_at": _plain("created_at", time_to_seconds),
+    "admin": _plain("admin"),
+    "downstream": _plain("downstream"),
+    "store_svid": _plain("store_svid"),
+    "hint": _plain("hint"),
+    "revision_number": _plain("revision_number"),
+}

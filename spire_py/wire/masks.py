@@ -1,23 +1,40 @@
-"""Output and input masks: messages of bools, one for each field (feature G18)."""
+"""Masks: which fields of a message are asked for, or given (feature G18)."""
 
 from __future__ import annotations
 
 from google.protobuf.message import Message
 
-_ALWAYS = frozenset({"id", "trust_domain"})
+Fields = frozenset[str]
+"""The names that are true in a mask. None where a mask is absent: everything."""
 
 
-def mask_fields(mask: Message | None) -> frozenset[str] | None:
-    """The names of the fields a mask lets through; None, as an unset mask, lets all through."""
-    if mask is None:
+def mask_fields(message: Message, name: str) -> Fields | None:
+    """The fields chosen by the mask that `message` has under `name`; None when it has none."""
+    if not message.HasField(name):
         return None
-    return frozenset(field.name for field, _ in mask.ListFields())
+    return fields_of(getattr(message, name))
 
 
-def apply_mask(message: Message, fields: frozenset[str] | None) -> None:
-    """Clear every field that is not among `fields`; what names the object stays."""
-    if fields is None:
+def fields_of(mask: Message) -> Fields:
+    """The names of the fields that are true in a mask."""
+    return frozenset(field.name for field, chosen in mask.ListFields() if chosen)
+
+
+def apply_mask(message: Message, mask: Message | None) -> None:
+    """Clear what an output mask does not choose.
+
+    What the mask has no field for, such as an ID, always stays. A mask's field may name a oneof.
+    """
+    if mask is None:
         return
-    for field, _ in message.ListFields():
-        if field.name not in fields and field.name not in _ALWAYS:
+    for field in mask.DESCRIPTOR.fields:
+        if not getattr(mask, field.name):
             message.ClearField(field.name)
+
+
+def output_mask(request: Message) -> Message | None:
+    """The output mask of a request; None when it has none."""
+    if not request.HasField("output_mask"):
+        return None
+    mask: Message = request.output_mask  # type: ignore[attr-defined]
+    return mask
