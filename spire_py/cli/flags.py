@@ -24,6 +24,10 @@ class FlagError(Exception):
     """The words of a command line do not fit its flags; the message says which and why."""
 
 
+class HelpRequested(Exception):
+    """The words ask for the help text."""
+
+
 class Kind(Enum):
     """What a flag holds."""
 
@@ -35,6 +39,11 @@ class Kind(Enum):
     COMMA_TEXTS = auto()
     """One value, or several with commas between."""
     DURATION = auto()
+    OUTPUT = auto()
+    """`pretty` or `json`."""
+
+
+_KIND_NAMES = {Kind.TEXT: " string", Kind.SWITCH: "", Kind.NUMBER: " int"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,7 @@ def parse(declared: Sequence[Flag], words: Sequence[str]) -> tuple[Flags, list[s
 
     Raises:
         FlagError: an unknown flag, a missing or an unreadable value. The wording is Go's.
+        HelpRequested: `-h` or `-help` is among them.
     """
     known = {flag.name: flag for flag in declared}
     values: dict[str, list[str]] = {}
@@ -99,7 +109,7 @@ def parse(declared: Sequence[Flag], words: Sequence[str]) -> tuple[Flags, list[s
         if not name or name.startswith("-"):
             raise FlagError(f"bad flag syntax: {word}")
         if name in {"h", "help"} and name not in known:
-            raise FlagError("flag: help requested")
+            raise HelpRequested
         if name not in known:
             raise FlagError(f"flag provided but not defined: -{name}")
         flag = known[name]
@@ -119,9 +129,7 @@ def usage(title: str, declared: Sequence[Flag]) -> str:
     """The help text: each flag with its default."""
     lines = [f"Usage of {title}:"]
     for flag in sorted(declared, key=lambda flag: flag.name):
-        kind = {Kind.SWITCH: "", Kind.NUMBER: " int", Kind.DURATION: " duration"}.get(
-            flag.kind, " value"
-        )
+        kind = _KIND_NAMES.get(flag.kind, " value")
         default = f" (default {flag.default})" if flag.default else ""
         lines += [f"  -{flag.name}{kind}", f"    \t{flag.help}{default}"]
     return "\n".join(lines)
@@ -132,6 +140,11 @@ def _check(flag: Flag, value: str) -> None:
         raise FlagError(f'invalid boolean value "{value}" for -{flag.name}: parse error')
     if flag.kind is Kind.NUMBER and not re.fullmatch(r"[+-]?[0-9]{1,18}", value):
         raise FlagError(f'invalid value "{value}" for flag -{flag.name}: parse error')
+    if flag.kind is Kind.OUTPUT and value not in {"pretty", "json"}:
+        raise FlagError(
+            f'invalid value "{value}" for flag -{flag.name}: '
+            f'bad formatter flag: unknown format option: "{value}"'
+        )
     if flag.kind is Kind.DURATION:
         try:
             _parse_duration(value)

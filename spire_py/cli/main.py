@@ -99,6 +99,9 @@ def _load(target: str) -> Command:
 def _run_command(command: Command, words: Sequence[str]) -> int:
     try:
         flags, _ = flag_parser.parse(command.flags, words)
+    except flag_parser.HelpRequested:
+        print(flag_parser.usage(command.name, command.flags), file=sys.stderr)
+        return 0
     except flag_parser.FlagError as error:
         print(error, file=sys.stderr)
         print(flag_parser.usage(command.name, command.flags), file=sys.stderr)

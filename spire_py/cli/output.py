@@ -10,29 +10,18 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from spire_py.cli.command import CommandFailed
-from spire_py.cli.flags import Flag, Flags
+from spire_py.cli.flags import Flag, Flags, Kind
 
-OUTPUT_FLAG = Flag(
-    "output", "Desired output format (pretty, json); default: pretty.", default="pretty"
-)
+OUTPUT_FLAG = Flag("output", "pretty or json", Kind.OUTPUT, default="pretty")
 
 
 def print_messages(flags: Flags, pretty: Callable[[], int], *messages: Message) -> int:
     """Print in the format that `-output` asks for; the exit code comes back.
 
     JSON is one object for one message and a list for several; its exit code is 0.
-
-    Raises:
-        CommandFailed: `-output` names no format.
     """
-    form = flags.text("output")
-    if form == "pretty":
+    if flags.text("output") == "pretty":
         return pretty()
-    if form != "json":
-        raise CommandFailed(
-            f'invalid value "{form}" for flag -output: unknown format option: "{form}"', prefix=""
-        )
     objects = [message_to_object(message) for message in messages]
     print(go_json(objects[0] if len(objects) == 1 else objects))
     return 0

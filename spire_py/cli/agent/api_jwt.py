@@ -91,7 +91,7 @@ FETCH = workload_command(
     (
         Flag("audience", "Audience values, with commas between", Kind.COMMA_TEXTS),
         Flag("spiffeID", "SPIFFE ID of the subject; all identities where left out"),
-        Flag("format", "Older name of -output"),
+        Flag("format", "Older name of -output", Kind.OUTPUT),
     ),
     _fetch,
 )
