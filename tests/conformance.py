@@ -17,8 +17,10 @@ CHECKS = TESTS / "data" / "spec_checks.tsv"
 _HEAD = """\
 # Conformance with the SPIFFE specifications
 
-One row for each check of this release (the numbers are the project's own; M: must, S: should). Who: I issuer, V validator,
-W Workload API server, C client, P reader of foreign bundles. Made by `python -m tests.conformance`; a test holds it current.
+One row for each check of this release; the numbers are the project's own. M: must, S: should.
+Who: I issuer, V validator,
+W Workload API server, C client, P reader of foreign bundles.
+Made by `python -m tests.conformance`; a test holds it current.
 
 | # | level | who | check | shown by |
 |---|---|---|---|---|
