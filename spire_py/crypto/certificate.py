@@ -8,6 +8,7 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from spire_py.crypto.der import subject_and_issuer
 from spire_py.crypto.keys import PublicKey, check_public_key, public_key_der, subject_key_id
 from spire_py.crypto.subject import Subject
 from spire_py.errors import InvalidArgument
@@ -80,11 +81,11 @@ class CertificateFacts:
 
     @property
     def subject_der(self) -> bytes:
-        return self._certificate.subject.public_bytes()
+        return subject_and_issuer(self.der)[0]
 
     @property
     def issuer_der(self) -> bytes:
-        return self._certificate.issuer.public_bytes()
+        return subject_and_issuer(self.der)[1]
 
     @property
     def public_key(self) -> PublicKey:

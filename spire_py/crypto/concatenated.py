@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spire_py.crypto.der import SEQUENCE, read_header
 from spire_py.errors import InvalidArgument
 
 
@@ -14,22 +15,12 @@ def split_certificates(data: bytes) -> list[bytes]:
     certificates = []
     position = 0
     while position < len(data):
-        end = position + _whole_length(data, position)
-        if end > len(data):
-            raise InvalidArgument("malformed certificate: truncated")
+        try:
+            tag, _, end = read_header(data, position)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"malformed certificate: {error.message}") from error
+        if tag != SEQUENCE:
+            raise InvalidArgument("malformed certificate: not a DER sequence")
         certificates.append(data[position:end])
         position = end
     return certificates
-
-
-def _whole_length(data: bytes, position: int) -> int:
-    header = data[position : position + 2]
-    if len(header) < 2 or header[0] != 0x30:
-        raise InvalidArgument("malformed certificate: not a DER sequence")
-    if header[1] < 0x80:
-        return 2 + header[1]
-    width = header[1] & 0x7F
-    length = data[position + 2 : position + 2 + width]
-    if not 1 <= width <= 4 or len(length) < width:
-        raise InvalidArgument("malformed certificate: bad length")
-    return 2 + width + int.from_bytes(length, "big")

@@ -19,6 +19,7 @@ SEQUENCE = 0x30
 SET = 0x31
 
 NULL = b"\x05\x00"
+_EXPLICIT_VERSION = 0xA0
 TRUE = b"\x01\x01\xff"
 
 
@@ -95,6 +96,29 @@ def read_header(data: bytes, offset: int = 0) -> tuple[int, int, int]:
     if start + length > len(data):
         raise InvalidArgument("DER ends early")
     return tag, start, start + length
+
+
+def subject_and_issuer(certificate: bytes) -> tuple[bytes, bytes]:
+    """The names in a certificate as they are encoded there, which is what RFC 5280 compares.
+
+    Args:
+        certificate: DER that parses as a certificate.
+
+    Raises:
+        InvalidArgument: it is cut off.
+    """
+    _, content, _ = read_header(certificate)
+    _, position, _ = read_header(certificate, content)
+    tag, _, end = read_header(certificate, position)
+    if tag == _EXPLICIT_VERSION:
+        position = end
+    fields = []
+    for _ in range(5):
+        _, _, end = read_header(certificate, position)
+        fields.append(certificate[position:end])
+        position = end
+    _serial_number, _algorithm, issuer, _validity, subject = fields
+    return subject, issuer
 
 
 def public_key_bits(subject_public_key_info: bytes) -> bytes:

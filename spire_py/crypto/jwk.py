@@ -101,7 +101,8 @@ def _octets(jwk: Mapping[str, object], member: str) -> bytes:
     value = jwk.get(member)
     if not isinstance(value, str) or not value:
         raise InvalidArgument(f"JWK has no {member}")
-    return decode_base64url(value)
+    # Some producers pad, against RFC 7518.
+    return decode_base64url(value.rstrip("="))
 
 
 def _encode_integer(number: int) -> str:

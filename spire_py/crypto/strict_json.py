@@ -22,11 +22,19 @@ def parse_json_object(text: str | bytes, *, max_bytes: int) -> dict[str, Any]:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        _check_characters(text, value)
     except (ValueError, RecursionError) as error:
         raise InvalidArgument("JSON is malformed") from error
     if not isinstance(value, dict):
         raise InvalidArgument("JSON is not an object")
     return value
+
+
+def _check_characters(text: str, value: object) -> None:
+    """Refuse half of a surrogate pair: no text in UTF-8 could repeat it."""
+    text.encode("utf-8")
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

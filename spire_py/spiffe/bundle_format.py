@@ -202,7 +202,7 @@ def _certificate(key: Mapping[str, Any]) -> bytes | None:
     if not isinstance(chain[0], str):
         raise InvalidBundle("x5c is malformed")
     try:
-        der = base64.b64decode(chain[0], validate=True)
+        der = base64.b64decode("".join(chain[0].split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidBundle("x5c is malformed") from error
     facts = CertificateFacts(der)

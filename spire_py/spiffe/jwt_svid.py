@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -177,7 +179,11 @@ def validate_jwt_svid(
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return "[" + " ".join(f'"{name[:256]}"' for name in names[:16]) + "]"
+    return "[" + " ".join(_quote(name) for name in names[:16]) + "]"
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text[:256])
 
 
 def _parse(token: str) -> _Token:
@@ -293,8 +299,9 @@ def _candidates(bundle: Bundle, key_id: str, algorithm: str) -> Iterator[PublicK
     if key_id:
         authority = bundle.jwt_authority(key_id)
         if authority is None:
+            domain = bundle.trust_domain
             raise InvalidJWTSVID(
-                f'public key "{key_id[:256]}" not found in trust domain "{bundle.trust_domain}"'
+                f'public key {_quote(key_id)} not found in trust domain "{domain}"'
             )
         key = _load(authority)
         if not _fits(algorithm, key):
@@ -308,9 +315,12 @@ def _candidates(bundle: Bundle, key_id: str, algorithm: str) -> Iterator[PublicK
             yield key
 
 
+_load_public_key = lru_cache(maxsize=512)(load_public_key)
+
+
 def _load(authority: JWTAuthority) -> PublicKey:
     try:
-        return load_public_key(authority.public_key)
+        return _load_public_key(authority.public_key)
     except InvalidArgument as error:
         raise InvalidJWTSVID(f"JWT authority is not usable: {error.message}") from error
 

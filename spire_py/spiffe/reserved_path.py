@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from spire_py.errors import InvalidArgument
 from spire_py.spiffe.id import MAX_ID_BYTES, InvalidSpiffeID, SpiffeID, TrustDomain
 
@@ -29,7 +31,9 @@ def agent_id(trust_domain: TrustDomain, suffix: str) -> SpiffeID:
     try:
         SpiffeID(trust_domain, suffix)
     except InvalidSpiffeID as error:
-        raise InvalidSpiffeID(f'invalid agent path suffix "{suffix}": {error.message}') from error
+        raise InvalidSpiffeID(
+            f"invalid agent path suffix {json.dumps(suffix)}: {error.message}"
+        ) from error
     return SpiffeID(trust_domain, f"/spire/agent{suffix}")
 
 

@@ -120,10 +120,12 @@ def verify_chain(
     Trust comes from the bundle of the leaf's own trust domain and from nowhere else: what another
     domain's authority signed is refused, however good the signature.
 
+    Name constraints on DNS names and IP addresses are kept; a CA with others is refused.
+
     Args:
         chain: DER, leaf first; the rest are intermediates in any order.
         bundles: every bundle we hold.
-        now: the time at which all certificates must be valid.
+        now: the time at which all certificates must be valid, anchor included.
 
     Raises:
         InvalidX509SVID: any rule is broken; the message says which.
@@ -137,12 +139,20 @@ def verify_chain(
     try:
         intermediates = [CertificateFacts(der).certificate for der in chain[1:]]
         verifier = _verifier(_store(anchors), now)
-        verifier.verify(leaf.certificate, intermediates)
+        path = verifier.verify(leaf.certificate, intermediates).chain
     except InvalidCertificate as error:
         raise InvalidX509SVID(error.message) from error
     except (verification.VerificationError, ValueError) as error:
-        raise InvalidX509SVID(f"could not verify leaf certificate: {error}") from error
+        raise InvalidX509SVID(f"could not verify leaf certificate: {_reason(error)}") from error
+    if len(path) < 2:
+        # A leaf that stands in the bundle itself: no authority has signed it.
+        raise InvalidX509SVID("could not verify leaf certificate: it is not signed by an authority")
     return spiffe_id
+
+
+def _reason(error: Exception) -> str:
+    """The library's text without its picture of the certificate, which the peer has written."""
+    return str(error).partition(" (encountered processing")[0][:200]
 
 
 def verify_peer_chain(
