@@ -1,0 +1,371 @@
+"""One call at the server: from the request's bytes to the trailers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from google.protobuf.message import DecodeError, Message
+
+from spire_py.errors import Canceled, DeadlineExceeded, Internal, SpireError, StatusCode
+
+from . import messages
+from .context import CallContext
+from .frames import (
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    ErrorCode,
+    StreamFault,
+    header_frames,
+    rst_stream,
+)
+from .headers import Header, encode_headers
+from .messages import MessageReader
+from .service import Method
+from .status import TRAILER_OK, encode_trailers
+from .stream import Stream
+
+if TYPE_CHECKING:
+    from .server_connection import ServerConnection
+
+log = structlog.get_logger(subsystem_name="transport")
+
+_RESPONSE = encode_headers(
+    [
+        (b":status", b"200"),
+        (b"content-type", b"application/grpc"),
+        (b"grpc-accept-encoding", b"identity,gzip"),
+    ]
+)
+_COMPRESSED_RESPONSE = _RESPONSE + encode_headers([(b"grpc-encoding", b"gzip")])
+_PLAIN_START = len(_RESPONSE).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
+_OK_START = len(TRAILER_OK).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS | END_STREAM))
+
+
+class ServerCall(Stream):
+    """A call under way. It runs its handler in one task and ends exactly once."""
+
+    __slots__ = (
+        "_arrived",
+        "_compress",
+        "_ended",
+        "_expected",
+        "_headers_sent",
+        "_kept",
+        "_method",
+        "_reader",
+        "_server",
+        "_started_at",
+        "_task",
+        "_timer",
+        "_withheld",
+        "context",
+    )
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        stream_id: int,
+        *,
+        method: Method,
+        context: CallContext,
+        reader: MessageReader,
+        compress: bool,
+        content_length: int | None,
+    ) -> None:
+        super().__init__(connection, stream_id)
+        self.context = context
+        self._server = connection
+        self._method = method
+        self._reader = reader
+        self._compress = compress
+        self._headers_sent = False
+        self._ended = False
+        self._expected = content_length
+        self._kept = 0
+        self._withheld = 0
+        self._started_at = connection.read_at
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._arrived: asyncio.Future[None] | None = None
+
+    def begin(self, timeout: float | None) -> None:
+        """The headers are read; `timeout` is in seconds."""
+        if timeout is not None:
+            self._timer = asyncio.get_running_loop().call_later(timeout, self._on_deadline)
+        if self._method.client_streaming:
+            self._start(None)
+
+    # What the peer sends.
+
+    def on_headers(self, headers: list[Header], end_stream: bool) -> None:
+        if not end_stream or any(name[:1] == b":" for name, _ in headers):
+            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "trailers")
+        self.remote_closed = True
+        self.on_data(b"", True)
+
+    def on_data(self, data: bytes, end_stream: bool) -> None:
+        if self._expected is not None:
+            self._check_length(len(data), end_stream)
+        if self._ended:
+            return
+        try:
+            if self._method.client_streaming:
+                self._keep(data)
+                self._wake_reader()
+            elif end_stream:
+                request = self._reader.single(data)
+                self._start(self._last_request(data) if request is None else request)
+            else:
+                self._keep(data)
+        except SpireError as error:
+            self._end_early(error)
+
+    def on_closed(self, _code: ErrorCode) -> None:
+        self._end(StatusCode.CANCELLED)
+        self._cancel()
+
+    def _check_length(self, size: int, end_stream: bool) -> None:
+        self._expected = (self._expected or 0) - size
+        if self._expected < 0 or (end_stream and self._expected):
+            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "content-length")
+
+    def _keep(self, data: bytes) -> None:
+        self._reader.feed(data)
+        self._withheld += len(data)
+        self._kept += len(data)
+        if not self.connection.charge(len(data)):
+            return
+        if not self._reader.complete():
+            self._credit_withheld()  # without more bytes nobody can go on
+
+    def _credit_withheld(self) -> None:
+        size, self._withheld = self._withheld, 0
+        self.credit(size)
+
+    def _last_request(self, data: bytes) -> bytes:
+        self._keep(data)
+        request = self._reader.take()
+        if request is None:
+            raise Internal("grpc: the request message is missing or incomplete")
+        if self._reader.size:
+            raise Internal("grpc: more than one message in a unary request")
+        self._discharge()
+        return request
+
+    def _discharge(self) -> None:
+        """Tell the connection how much less is kept since `_keep`."""
+        self.connection.discharge(self._kept - self._reader.size)
+        self._kept = self._reader.size
+
+    async def next_request(self) -> bytes | None:
+        """The next message of a streaming caller, or None at the end."""
+        while True:
+            request = self._reader.take()
+            if request is not None:
+                self._discharge()
+                if not self._reader.complete():
+                    self._credit_withheld()
+                return request
+            if self.remote_closed or self.closed:
+                if self._reader.size:
+                    raise Internal("grpc: the last request message is incomplete")
+                return None
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+
+    def _wake_reader(self) -> None:
+        arrived, self._arrived = self._arrived, None
+        if arrived is not None and not arrived.done():
+            arrived.set_result(None)
+
+    # The handler.
+
+    def _start(self, request: bytes | None) -> None:
+        self._server.running += 1
+        self._task = self._server.tasks.create(self._run(request))
+
+    async def _run(self, request: bytes | None) -> None:
+        try:
+            await self._handle(request)
+        except SpireError as error:
+            self._end_with(error)
+        except asyncio.CancelledError:
+            self._end_with(Canceled("the call was canceled"))
+            raise
+        except Exception:
+            # One of the two places that catch everything: a bug must not show its text to a peer.
+            log.exception("call_failed", method=self._method.path)
+            self._end_with(Internal("internal error"))
+        finally:
+            self._server.running -= 1
+
+    async def _handle(self, request: bytes | None) -> None:
+        if self._server.authorize is not None:
+            await self._server.authorize(self.context)
+        handler = self._method.handler
+        if handler is None:
+            raise Internal("no handler")
+        argument = _Requests(self) if request is None else self.parse(request)
+        if not self._method.server_streaming:
+            self._respond(_encoded(await handler(argument, self.context)))
+            return
+        answers = handler(argument, self.context)
+        try:
+            async for answer in answers:
+                self._send_message(_encoded(answer))
+                if self.waiting_bytes:
+                    await self.drained()
+                if self.closed:
+                    return
+        finally:
+            close = getattr(answers, "aclose", None)
+            if close is not None:
+                await close()
+        self._send_ok()
+
+    def parse(self, request: bytes) -> Message:
+        """A request's message.
+
+        Raises:
+            Internal: the bytes are none.
+        """
+        try:
+            return self._method.parse(request)
+        except DecodeError as error:
+            raise Internal("grpc: error unmarshalling request") from error
+
+    # Answering.
+
+    def _respond(self, message: bytes) -> None:
+        """The answer of a unary call; usually headers, message and trailers in one piece."""
+        connection = self.connection
+        size = len(message) + 5
+        plain = not (self._compress or self.context.trailing_metadata or self._ended)
+        if not plain or size > self.send_window or not connection.may_send(size):
+            self._send_message(message)
+            self._send_ok()
+            return
+        connection.count_sent(size)
+        stream_id = self.id.to_bytes(4, "big")
+        connection.write(
+            b"".join(
+                (
+                    _PLAIN_START,
+                    stream_id,
+                    _RESPONSE,
+                    size.to_bytes(3, "big"),
+                    b"\0\0",
+                    stream_id,
+                    b"\0",
+                    len(message).to_bytes(4, "big"),
+                    message,
+                    _OK_START,
+                    stream_id,
+                    TRAILER_OK,
+                )
+            )
+        )
+        self._end(StatusCode.OK)
+        self.on_sent()
+
+    def _send_message(self, message: bytes) -> None:
+        if self._ended:
+            return
+        if not self._headers_sent:
+            self._headers_sent = True
+            block = _COMPRESSED_RESPONSE if self._compress else _RESPONSE
+            self.connection.write(header_frames(self.id, block))
+        encode = messages.encode_compressed if self._compress else messages.encode
+        self.send(encode(message))
+
+    def _send_ok(self) -> None:
+        trailing = self.context.trailing_metadata
+        block = encode_trailers(StatusCode.OK, metadata=trailing) if trailing else TRAILER_OK
+        self._send_trailers(StatusCode.OK, block)
+
+    def _end_with(self, error: SpireError) -> None:
+        if not self._ended:
+            trailing = self.context.trailing_metadata
+            block = encode_trailers(error.code, error.message, error.details, trailing)
+            self._send_trailers(error.code, block)
+
+    def _end_early(self, error: SpireError) -> None:
+        """End a call whose handler may be running."""
+        self._end_with(error)
+        if self.waiting_bytes:
+            self.reset(ErrorCode.CANCEL)
+        self._cancel()
+
+    def _on_deadline(self) -> None:
+        self._end_early(DeadlineExceeded("context deadline exceeded"))
+
+    def _send_trailers(self, code: StatusCode, block: bytes) -> None:
+        if self._ended:
+            return
+        self._end(code)
+        if not self._headers_sent:
+            self._headers_sent = True
+            block = _RESPONSE + block
+        self.finish(header_frames(self.id, block, END_STREAM))
+
+    def on_sent(self) -> None:
+        if not self.remote_closed and not self.closed:
+            # RFC 9113 section 8.1: tell the caller to stop sending what nobody reads.
+            self.connection.write(rst_stream(self.id, ErrorCode.NO_ERROR))
+            self.connection.remember_reset(self.id)
+        self.connection.forget(self)
+
+    # The end.
+
+    def _end(self, code: StatusCode) -> None:
+        """The outcome is known; what was buffered of the request is let go."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.connection.discharge(self._kept)
+        self._kept = 0
+        if not self.closed:
+            self.connection.budget.earn()
+        if self._server.observe is not None:
+            seconds = self.connection.clock.monotonic() - self._started_at
+            self._server.observe(self.context, code, seconds)
+
+    def _cancel(self) -> None:
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+        self._wake_reader()
+
+    def abort(self, error: SpireError) -> None:
+        """End the call from outside, as when the server closes."""
+        self._end_early(error)
+
+
+class _Requests:
+    """The messages of a streaming caller."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: ServerCall) -> None:
+        self._call = call
+
+    def __aiter__(self) -> AsyncIterator[Message]:
+        return self
+
+    async def __anext__(self) -> Message:
+        request = await self._call.next_request()
+        if request is None:
+            raise StopAsyncIteration
+        return self._call.parse(request)
+
+
+def _encoded(answer: Any) -> bytes:
+    if isinstance(answer, bytes):
+        return answer
+    encoded: bytes = answer.SerializeToString()
+    return encoded

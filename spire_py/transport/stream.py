@@ -1,0 +1,188 @@
+"""One HTTP/2 stream: what waits for the peer's window, and what the peer may send."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from .frames import DATA, ErrorCode, StreamFault, frame_header, rst_stream, window_update
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .headers import Header
+
+
+class Stream:
+    """The part of a call that HTTP/2 knows of; subclasses say what headers and data mean.
+
+    A stream is *closed* when its connection has forgotten it. Nothing is sent after that.
+    """
+
+    __slots__ = (
+        "_pending",
+        "_tail",
+        "_uncredited",
+        "_waiter",
+        "closed",
+        "connection",
+        "id",
+        "progress_at",
+        "recv_window",
+        "remote_closed",
+        "send_window",
+    )
+
+    def __init__(self, connection: Connection, stream_id: int) -> None:
+        self.connection = connection
+        self.id = stream_id
+        self.send_window = connection.peer_initial_window
+        self.recv_window = connection.limits.stream_window
+        self.remote_closed = False
+        self.closed = False
+        self.progress_at = 0.0
+        self._pending: bytearray | None = None
+        self._tail: bytes | None = None
+        self._uncredited = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    # What a subclass fills in; called by the connection only.
+
+    def on_headers(self, headers: list[Header], end_stream: bool) -> None:
+        """A further header block arrived."""
+        raise NotImplementedError
+
+    def on_data(self, data: bytes, end_stream: bool) -> None:
+        """Bytes arrived. They are credited to the peer by `credit`, not by themselves."""
+        raise NotImplementedError
+
+    def on_closed(self, _code: ErrorCode) -> None:
+        """The peer, the connection or `reset` ended the stream before its time."""
+        raise NotImplementedError
+
+    # Sending.
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that the peer's window or a full socket keeps back."""
+        return len(self._pending) if self._pending else 0
+
+    def send(self, data: bytes) -> None:
+        """Send `data` as far as the windows allow and keep the rest; see `drained`."""
+        if self.closed:
+            return
+        connection = self.connection
+        size = len(data)
+        if self._pending is None and connection.may_send(size) and size <= self.send_window:
+            self.send_window -= size
+            connection.count_sent(size)
+            connection.write(frame_header(size, DATA, 0, self.id) + data)
+            return
+        if self._pending is None:
+            self._pending = bytearray()
+            self.progress_at = connection.clock.monotonic()
+        self._pending += data
+        if connection.charge(size) and self.send_window > 0:
+            connection.waiting[self] = None
+            connection.flush_waiting()
+
+    def finish(self, tail: bytes) -> None:
+        """Send the frames that end our side, after the data that still waits."""
+        if self.closed:
+            return
+        if self._pending is not None:
+            self._tail = tail
+            return
+        self.connection.write(tail)
+        self.on_sent()
+
+    def on_sent(self) -> None:
+        """Our side is ended; a subclass may do more."""
+        if self.remote_closed:
+            self.connection.forget(self)
+
+    def send_waiting(self) -> bool:
+        """Send one frame of what waits; whether more could go out at once."""
+        pending = self._pending
+        if pending is None:
+            return False
+        connection = self.connection
+        size = min(
+            len(pending), self.send_window, connection.send_window, connection.peer_frame_size
+        )
+        if size <= 0:
+            return False
+        self.send_window -= size
+        connection.count_sent(size)
+        connection.write(frame_header(size, DATA, 0, self.id) + pending[:size])
+        del pending[:size]
+        connection.discharge(size)
+        self.progress_at = connection.clock.monotonic()
+        if pending:
+            return self.send_window > 0
+        self._pending = None
+        self._wake()
+        if self._tail is not None:
+            tail, self._tail = self._tail, None
+            connection.write(tail)
+            self.on_sent()
+        return False
+
+    async def drained(self) -> None:
+        """Wait until nothing waits any more, or the stream is closed."""
+        while self._pending is not None and not self.closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # Receiving.
+
+    def receive(self, data: bytes, frame_size: int, end_stream: bool) -> None:
+        """Take a DATA frame whose payload, with padding, had `frame_size` bytes."""
+        if self.remote_closed:
+            raise StreamFault(self.id, ErrorCode.STREAM_CLOSED, "data after the end")
+        self.recv_window -= frame_size
+        if self.recv_window < 0:
+            raise StreamFault(self.id, ErrorCode.FLOW_CONTROL_ERROR, "stream window")
+        if frame_size > len(data):
+            self.credit(frame_size - len(data))  # padding is used up at once
+        if end_stream:
+            self.remote_closed = True
+        self.on_data(data, end_stream)
+
+    def credit(self, size: int) -> None:
+        """Allow the peer `size` more bytes; told to it in larger steps."""
+        if self.remote_closed or self.closed:
+            return
+        self._uncredited += size
+        if self._uncredited * 4 >= self.connection.limits.stream_window:
+            self.connection.write(window_update(self.id, self._uncredited))
+            self.recv_window += self._uncredited
+            self._uncredited = 0
+
+    # The end.
+
+    def reset(self, code: ErrorCode) -> None:
+        """End the stream from our side with RST_STREAM."""
+        if not self.closed:
+            self.connection.write(rst_stream(self.id, code))
+            self.connection.remember_reset(self.id)
+            self.abandon(code)
+
+    def abandon(self, code: ErrorCode) -> None:
+        """The stream is over: drop what waits and tell the subclass."""
+        if not self.closed:
+            self.connection.forget(self)
+            self.on_closed(code)
+
+    def release(self) -> None:
+        """Drop what waits; called by `Connection.forget`."""
+        self.closed = True
+        if self._pending is not None:
+            self.connection.discharge(len(self._pending))
+            self._pending = None
+        self._tail = None
+        self._wake()
