@@ -1,0 +1,21 @@
+"""Finds, configures and closes plugins."""
+
+from __future__ import annotations
+
+from spire_py.catalog.plugins import (
+    AgentPlugins,
+    ServerPlugins,
+    check_agent_plugins,
+    check_server_plugins,
+    load_agent_plugins,
+    load_server_plugins,
+)
+
+__all__ = [
+    "AgentPlugins",
+    "ServerPlugins",
+    "check_agent_plugins",
+    "check_server_plugins",
+    "load_agent_plugins",
+    "load_server_plugins",
+]

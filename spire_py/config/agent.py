@@ -49,29 +49,29 @@ MOUNTED_BUNDLES = Path("/run/spire/bundle")
 _MOUNTED = (("bundle.crt", "pem"), ("bundle.spiffe", "spiffe"))
 _MAX_TOKEN_BYTES = 1024
 
-OVERRIDES = (
-    "allow_unauthenticated_verifiers",
-    "data_dir",
-    "disable_sds_api",
-    "disable_workload_api",
-    "insecure_bootstrap",
-    "join_token",
-    "join_token_file",
-    "log_file",
-    "log_format",
-    "log_level",
-    "log_source_location",
-    "rebootstrap_delay",
-    "rebootstrap_mode",
-    "server_address",
-    "server_port",
-    "socket_path",
-    "trust_bundle_format",
-    "trust_bundle_path",
-    "trust_bundle_url",
-    "trust_domain",
-)
-"""The keys of `agent` that a flag of `run` may set (feature F1)."""
+OVERRIDES: Mapping[str, str] = {
+    "allowUnauthenticatedVerifiers": "allow_unauthenticated_verifiers",
+    "dataDir": "data_dir",
+    "disableSDSAPI": "disable_sds_api",
+    "disableWorkloadAPI": "disable_workload_api",
+    "insecureBootstrap": "insecure_bootstrap",
+    "joinToken": "join_token",
+    "joinTokenFile": "join_token_file",
+    "logFile": "log_file",
+    "logFormat": "log_format",
+    "logLevel": "log_level",
+    "logSourceLocation": "log_source_location",
+    "rebootstrapDelay": "rebootstrap_delay",
+    "rebootstrapMode": "rebootstrap_mode",
+    "serverAddress": "server_address",
+    "serverPort": "server_port",
+    "socketPath": "socket_path",
+    "trustBundle": "trust_bundle_path",
+    "trustBundleFormat": "trust_bundle_format",
+    "trustBundleUrl": "trust_bundle_url",
+    "trustDomain": "trust_domain",
+}
+"""The flags of `run`, and the key of `agent` that each sets (feature F1)."""
 
 
 def _workload_key_type(value: str) -> str:
@@ -281,7 +281,7 @@ def load_agent_config(
     Args:
         path: HCL 1 or JSON.
         expand_env: replace variables of the environment first.
-        overrides: values of flags by key, see `OVERRIDES`; they win over the file.
+        overrides: values by flag or by key, see `OVERRIDES`; they win over the file.
         mounted_bundles: where to look for a trust bundle when none is configured.
 
     Raises:

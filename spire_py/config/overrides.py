@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spire_py.config.problems import Problem
@@ -12,23 +12,43 @@ from spire_py.errors import InvalidArgument
 if TYPE_CHECKING:
     from spire_py.config.reader import Reader
 
-_FLAGS: Mapping[str, bool] = {"true": True, "false": False}
+_SWITCHES = frozenset(
+    {
+        "allow_unauthenticated_verifiers",
+        "disable_sds_api",
+        "disable_workload_api",
+        "insecure_bootstrap",
+        "log_source_location",
+    }
+)
+_ON = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 
 
 def override(
-    body: Body, section: str, values: Mapping[str, str], allowed: Collection[str], reader: Reader
+    body: Body, section: str, values: Mapping[str, str], flags: Mapping[str, str], reader: Reader
 ) -> Body:
     """A copy of the file's tables in which `section` has these values.
 
-    An empty value leaves the file's, as in SPIRE. `true` and `false` are read as such.
+    An empty value leaves the file's, and a switch can only be turned on, as in SPIRE.
+
+    Args:
+        body: the file.
+        section: `server` or `agent`.
+        values: by flag, such as `bindAddress`, or by key, such as `bind_address`.
+        flags: the flags that there are, and the key that each sets.
+        reader: takes the faults.
 
     Raises:
-        InvalidArgument: a key is none that a flag may set; that is a mistake of the caller.
+        InvalidArgument: no flag can set one of the keys; that is a mistake of the caller.
     """
-    if unknown := sorted(set(values) - set(allowed)):
+    keyed = {flags.get(name, name): value for name, value in values.items() if value}
+    if unknown := sorted(set(keyed) - set(flags.values())):
         raise InvalidArgument(f"no flag can set {', '.join(unknown)} of {section}")
-    given = {key: _FLAGS.get(value, value) for key, value in values.items() if value}
-    given = {key: value for key, value in given.items() if value is not False}
+    given: dict[str, Any] = {
+        key: True if key in _SWITCHES else value
+        for key, value in keyed.items()
+        if key not in _SWITCHES or value in _ON
+    }
     copy = Table(body.line)
     copy.update(body)
     copy.lines = dict(body.lines)

@@ -55,18 +55,18 @@ MAX_SVID_TTL = timedelta(days=7)
 
 _ACTIVATION_DIVISOR = 6
 
-OVERRIDES = (
-    "bind_address",
-    "bind_port",
-    "data_dir",
-    "log_file",
-    "log_format",
-    "log_level",
-    "log_source_location",
-    "socket_path",
-    "trust_domain",
-)
-"""The keys of `server` that a flag of `run` may set (features A28, E1)."""
+OVERRIDES: Mapping[str, str] = {
+    "bindAddress": "bind_address",
+    "serverPort": "bind_port",
+    "dataDir": "data_dir",
+    "logFile": "log_file",
+    "logFormat": "log_format",
+    "logLevel": "log_level",
+    "logSourceLocation": "log_source_location",
+    "socketPath": "socket_path",
+    "trustDomain": "trust_domain",
+}
+"""The flags of `run`, and the key of `server` that each sets (features A28, E1)."""
 
 
 def _key_type(key: str) -> Callable[[str], str]:
@@ -307,7 +307,7 @@ def load_server_config(
     Args:
         path: HCL 1 or JSON.
         expand_env: replace variables of the environment first.
-        overrides: values of flags by key, see `OVERRIDES`; they win over the file.
+        overrides: values by flag or by key, see `OVERRIDES`; they win over the file.
 
     Raises:
         NotFound: there is no such file.
