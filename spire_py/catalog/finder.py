@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol
+from typing import Protocol, cast
 
 from spire_py.config.plugins import PluginConfig
 from spire_py.config.problems import ConfigProblems, ConfigWarning, Problem
@@ -41,7 +41,7 @@ class Finder:
     """
 
     def __init__(
-        self, daemon: str, types: Mapping[str, type[Plugin]], known: Mapping[str, frozenset[str]]
+        self, daemon: str, types: Mapping[str, type], known: Mapping[str, frozenset[str]]
     ) -> None:
         self._daemon = daemon
         self._types = types
@@ -88,7 +88,7 @@ class Finder:
                 f'failed to bind plugin "{config.name}": expected a {wanted.__name__}, '
                 f"got a {type(plugin).__name__}"
             )
-        return plugin
+        return cast("Plugin", plugin)
 
     def _factory(self, config: PluginConfig) -> PluginFactory:
         failed = f'failed to load plugin "{config.name}": '
