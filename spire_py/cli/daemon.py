@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from spire_py.cli.flags import Flags
@@ -20,7 +20,7 @@ class Config(Protocol):
     """What is needed of a checked configuration."""
 
     @property
-    def warnings(self) -> tuple[str, ...]: ...
+    def warnings(self) -> Sequence[object]: ...
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -35,8 +35,8 @@ def run_daemon(main: Coroutine[Any, Any, None]) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     except BaseExceptionGroup as group:
-        for error in _leaves(group):
-            print(f"Error: {error}", file=sys.stderr)
+        for leaf in _leaves(group):
+            print(f"Error: {leaf}", file=sys.stderr)
         return 1
     return 0
 

@@ -20,7 +20,7 @@ from spire_py.crypto.concatenated import split_certificates
 from spire_py.crypto.pem import certificates_to_pem, private_key_to_pem
 from spire_py.errors import SpireError
 from spire_py.runtime.clock import SystemClock
-from spire_py.runtime.files import PRIVATE, PUBLIC, write_whole
+from spire_py.runtime.files import write_private, write_public
 from spire_py.spiffe.bundle import Bundle, X509Authority
 from spire_py.spiffe.id import SpiffeID
 from spire_py.spiffe.x509_svid import verify_chain
@@ -149,17 +149,17 @@ def _write(fetched: Fetched, folder: Path) -> None:
     for index, svid in enumerate(fetched.svids):
         path = folder / f"svid.{index}.pem"
         print(f"Writing SVID #{index} to file {path}.")
-        write_whole(path, certificates_to_pem(svid.chain).encode(), mode=PUBLIC)
+        write_public(path, certificates_to_pem(svid.chain).encode())
         path = folder / f"svid.{index}.key"
         print(f"Writing key #{index} to file {path}.")
-        write_whole(path, private_key_to_pem(svid.key).encode(), mode=PRIVATE)
+        write_private(path, private_key_to_pem(svid.key).encode())
         path = folder / f"bundle.{index}.pem"
         print(f"Writing bundle #{index} to file {path}.")
-        write_whole(path, certificates_to_pem(svid.bundle).encode(), mode=PUBLIC)
+        write_public(path, certificates_to_pem(svid.bundle).encode())
         for number, (name, ders) in enumerate(fetched.federated):
             path = folder / f"federated_bundle.{index}.{number}.pem"
             print(f"Writing federated bundle #{number} for trust domain {name} to file {path}.")
-            write_whole(path, certificates_to_pem(ders).encode(), mode=PUBLIC)
+            write_public(path, certificates_to_pem(ders).encode())
 
 
 async def _watch(_flags: Flags, agent: Connection) -> int:

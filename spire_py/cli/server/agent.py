@@ -43,8 +43,9 @@ def _filter(flags: Flags, into: FilterT) -> FilterT:
         match = flags.text("matchSelectorsOn")
         if match not in MATCHES:
             raise CommandFailed("unsupported match behavior")
-        into.by_selector_match.match = MATCHES[match]
-        into.by_selector_match.selectors.extend(_selector(text) for text in selectors)
+        wanted = types.SelectorMatch(match=MATCHES[match])
+        wanted.selectors.extend(_selector(text) for text in selectors)
+        into.by_selector_match.CopyFrom(wanted)
     if before := flags.text("expiresBefore"):
         _check_time(before)
         into.by_expires_before = before

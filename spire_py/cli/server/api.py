@@ -13,11 +13,12 @@ from spire_py.cli.sockets import SERVER_SOCKET
 from spire_py.spiffe.id import SpiffeID
 
 MATCHES = {
-    "exact": types.SelectorMatch.MATCH_EXACT,
-    "any": types.SelectorMatch.MATCH_ANY,
-    "superset": types.SelectorMatch.MATCH_SUPERSET,
-    "subset": types.SelectorMatch.MATCH_SUBSET,
+    "exact": "MATCH_EXACT",
+    "any": "MATCH_ANY",
+    "superset": "MATCH_SUPERSET",
+    "subset": "MATCH_SUBSET",
 }
+"""What the `-match…On` flags say, as the enums of selectors and trust domains call it."""
 MAX_INT32 = 2**31 - 1
 
 

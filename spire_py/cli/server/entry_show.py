@@ -90,20 +90,21 @@ def _filter(flags: Flags, into: FilterT) -> FilterT:
             except InvalidSpiffeID as error:
                 raise CommandFailed(f'error parsing {name} "{text}": {error}') from error
     if selectors := flags.texts("selector"):
-        into.by_selectors.match = _match(flags.text("matchSelectorsOn"))
-        into.by_selectors.selectors.extend(_selector(text) for text in selectors)
+        wanted = types.SelectorMatch(match=_match(flags.text("matchSelectorsOn")))
+        wanted.selectors.extend(_selector(text) for text in selectors)
+        into.by_selectors.CopyFrom(wanted)
     if trust_domains := flags.texts("federatesWith"):
         match = _match(flags.text("matchFederatesWithOn"))
-        # Both enums have the same numbers.
-        into.by_federates_with.match = types.FederatesWithMatch.MatchBehavior.ValueType(match)
-        into.by_federates_with.trust_domains.extend(trust_domains)
+        into.by_federates_with.CopyFrom(
+            types.FederatesWithMatch(match=match, trust_domains=trust_domains)
+        )
     if hint := flags.text("hint"):
         into.by_hint.CopyFrom(StringValue(value=hint))
     into.by_downstream.CopyFrom(BoolValue(value=flags.switch("downstream")))
     return into
 
 
-def _match(name: str) -> types.SelectorMatch.MatchBehavior.ValueType:
+def _match(name: str) -> str:
     if name not in MATCHES:
         raise CommandFailed(f'match behavior "{name}" unknown')
     return MATCHES[name]
