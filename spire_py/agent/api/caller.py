@@ -1,0 +1,58 @@
+"""What every service of the agent's socket does first: find out who calls."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+from spire_py.errors import Internal, InvalidArgument, SpireError, Unavailable
+from spire_py.model.selector import Selector
+from spire_py.telemetry.logs import get_logger
+from spire_py.transport import CallContext
+from spire_py.transport.peer import UnixPeer
+
+log = get_logger("endpoints")
+
+SECURITY_HEADER = "workload.spiffe.io"
+_WORKLOAD_API = "/SpiffeWorkloadAPI/"
+
+
+class CallerAttestor(Protocol):
+    """Who tells the selectors of a caller."""
+
+    async def attest(self, peer: UnixPeer) -> frozenset[Selector]: ...
+
+
+async def require_security_header(context: CallContext) -> None:
+    """Refuse Workload API calls that a browser could have been tricked into (feature H17).
+
+    Raises:
+        InvalidArgument: the header is missing, repeated, or not `true`.
+    """
+    if context.method.startswith(_WORKLOAD_API) and context.metadata.get_all(SECURITY_HEADER) != [
+        "true"
+    ]:
+        raise InvalidArgument("security header missing from request")
+
+
+def is_agent_itself(context: CallContext) -> bool:
+    """Whether the caller is this very process, such as its own health check."""
+    return context.peer.unix is not None and context.peer.unix.pid == os.getpid()
+
+
+async def attest_caller(attestor: CallerAttestor, context: CallContext) -> frozenset[Selector]:
+    """The selectors of the caller. How it failed is for the log, not for the caller.
+
+    Raises:
+        Unavailable: nothing is known of it.
+    """
+    peer = context.peer.unix
+    if peer is None:
+        raise Internal("peer tracker watcher missing from context")
+    try:
+        return await attestor.attest(peer)
+    except SpireError as error:
+        log.error(
+            "Workload attestation failed", method=context.method, pid=peer.pid, error=str(error)
+        )
+        raise Unavailable("workload attestation failed") from error

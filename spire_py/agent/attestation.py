@@ -1,0 +1,213 @@
+"""Node attestation: how an agent without an SVID gets one (features C6, C9, O12)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from spire_py._proto.spire.api import types_pb2
+from spire_py._proto.spire.api.server import agent_pb2, bundle_pb2
+from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, next_key
+from spire_py.crypto.csr import make_csr
+from spire_py.crypto.pem import pem_to_certificates
+from spire_py.errors import Internal, InvalidArgument, PermissionDenied, SpireError
+from spire_py.plugin_api.key_manager import KeyManager, ManagedKey
+from spire_py.plugin_api.node_attestor import AgentNodeAttestor
+from spire_py.runtime.backoff import Backoff
+from spire_py.runtime.clock import Clock
+from spire_py.spiffe.bundle import Bundle, X509Authority
+from spire_py.spiffe.bundle_format import bundle_from_json
+from spire_py.spiffe.id import TrustDomain
+from spire_py.telemetry.logs import get_logger
+from spire_py.transport import Channel
+from spire_py.wire.bundles import bundle_from_pb
+
+log = get_logger("attestor")
+
+MAX_CHALLENGES = 32
+_CALL_TIMEOUT_SECONDS = 30.0
+_ATTEST_TIMEOUT_SECONDS = 60.0
+_FIRST_RETRY = timedelta(seconds=5)
+_MAX_BUNDLE_BYTES = 4 << 20
+
+_ATTEST = "/spire.api.server.agent.v1.Agent/AttestAgent"
+_GET_BUNDLE = "/spire.api.server.bundle.v1.Bundle/GetBundle"
+
+
+def load_trust_bundle(path: Path, bundle_format: str, trust_domain: TrustDomain) -> Bundle:
+    """Read `trust_bundle_path`.
+
+    Args:
+        path: the file.
+        bundle_format: `pem` or `spiffe`.
+        trust_domain: whose bundle it is.
+
+    Raises:
+        InvalidArgument: the file cannot be read, or holds no certificate.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_BUNDLE_BYTES)
+    except OSError as error:
+        raise InvalidArgument(f"could not parse trust bundle: {error}") from error
+    if bundle_format == "spiffe":
+        certificates = [
+            authority.der for authority in bundle_from_json(trust_domain, text).x509_authorities
+        ]
+    else:
+        certificates = pem_to_certificates(text)
+    return bundle_of(trust_domain, certificates)
+
+
+def bundle_of(trust_domain: TrustDomain, certificates: Sequence[bytes]) -> Bundle:
+    """A bundle of CA certificates alone, as it is known before the first call to the server.
+
+    Raises:
+        InvalidArgument: there is none.
+    """
+    if not certificates:
+        raise InvalidArgument("no certificates found in trust bundle")
+    return Bundle(trust_domain, tuple(X509Authority(der) for der in certificates))
+
+
+async def attest_over(channel: Channel, attestor: AgentNodeAttestor, csr: bytes) -> IssuedSVID:
+    """One attestation: the payload, then a response to each challenge.
+
+    Raises:
+        SpireError: the server refused, could not be reached, or sent what makes no sense.
+    """
+    params = agent_pb2.AttestAgentRequest.Params(
+        data=types_pb2.AttestationData(type=attestor.type, payload=await attestor.payload()),
+        params=agent_pb2.AgentX509SVIDParams(csr=csr),
+    )
+    async with channel.bidi(
+        _ATTEST, agent_pb2.AttestAgentResponse, timeout=_ATTEST_TIMEOUT_SECONDS
+    ) as call:
+        await call.send(agent_pb2.AttestAgentRequest(params=params))
+        challenges = 0
+        async for response in call:
+            if response.WhichOneof("step") == "result":
+                await call.done_sending()
+                return _issued(response.result)
+            challenges += 1
+            if challenges > MAX_CHALLENGES:
+                raise Internal("server sent too many challenges")
+            answer = await attestor.respond(response.challenge)
+            await call.send(agent_pb2.AttestAgentRequest(challenge_response=answer))
+    raise Internal("failed to receive attestation response: the stream ended without a result")
+
+
+def _issued(result: agent_pb2.AttestAgentResponse.Result) -> IssuedSVID:
+    if not result.HasField("svid"):
+        raise Internal("failed to parse attestation response: attest response is missing SVID")
+    if not result.svid.cert_chain:
+        raise Internal("failed to parse attestation response: empty SVID cert chain")
+    return IssuedSVID(tuple(result.svid.cert_chain), result.reattestable)
+
+
+async def fetch_bundle_over(channel: Channel, trust_domain: TrustDomain) -> Bundle:
+    """The server's own bundle, as anyone may have it.
+
+    Raises:
+        SpireError: it could not be had, or is another trust domain's or has no X.509 authority.
+    """
+    message = await channel.unary(
+        _GET_BUNDLE,
+        bundle_pb2.GetBundleRequest(),
+        types_pb2.Bundle,
+        timeout=_CALL_TIMEOUT_SECONDS,
+    )
+    return own_bundle_from_pb(message, trust_domain)
+
+
+def own_bundle_from_pb(message: types_pb2.Bundle, trust_domain: TrustDomain) -> Bundle:
+    """Read and check the bundle that the server is verified by from then on.
+
+    Raises:
+        InvalidArgument: it is another trust domain's, malformed, or without any X.509 authority.
+    """
+    bundle = bundle_from_pb(message)
+    if bundle.trust_domain != trust_domain:
+        raise InvalidArgument(f"server sent the bundle of trust domain {bundle.trust_domain}")
+    if not bundle.x509_authorities:
+        raise InvalidArgument("server sent a bundle without X.509 authorities")
+    return bundle
+
+
+class NodeAttestation:
+    """Attests this node anew, over a connection of its own that shows no certificate.
+
+    Args:
+        open_channel: makes that connection.
+    """
+
+    def __init__(self, *, open_channel: Callable[[], Channel], attestor: AgentNodeAttestor) -> None:
+        self._open_channel = open_channel
+        self._attestor = attestor
+
+    async def attest(self, csr: bytes) -> IssuedSVID:
+        """Attest; raises what `attest_over` raises."""
+        async with self._channel() as channel:
+            return await attest_over(channel, self._attestor, csr)
+
+    async def attest_first(
+        self, keys: KeyManager, current: ManagedKey | None, trust_domain: TrustDomain
+    ) -> tuple[AgentSVID, Bundle]:
+        """Attest and get the newest bundle over the same connection.
+
+        Raises:
+            SpireError: any step failed.
+        """
+        log.info("SVID is not found. Starting node attestation")
+        key = await next_key(keys, current)
+        async with self._channel() as channel:
+            issued = await attest_over(channel, self._attestor, make_csr(key.private_key))
+            bundle = await fetch_bundle_over(channel, trust_domain)
+        svid = AgentSVID.from_chain(issued.chain, key, reattestable=issued.reattestable)
+        log.info(
+            "Node attestation was successful",
+            spiffe_id=str(svid.id),
+            reattestable=svid.reattestable,
+        )
+        return svid, bundle
+
+    @asynccontextmanager
+    async def _channel(self) -> AsyncIterator[Channel]:
+        channel = self._open_channel()
+        try:
+            yield channel
+        finally:
+            await channel.aclose()
+
+
+class Attempt(Protocol):
+    """What is tried again until it succeeds."""
+
+    async def __call__(self) -> None: ...
+
+
+async def retry(attempt: Attempt, *, clock: Clock, give_up_after: timedelta, message: str) -> None:
+    """Try until it succeeds, with growing waits that begin at 5 s (feature O12).
+
+    Raises:
+        PermissionDenied: the server says no: at once.
+        SpireError: the last error, once the next try would come after `give_up_after`.
+    """
+    backoff = Backoff(initial=_FIRST_RETRY, maximum=24 * _FIRST_RETRY)
+    started = clock.monotonic()
+    while True:
+        try:
+            await attempt()
+        except PermissionDenied:
+            raise
+        except SpireError as error:
+            wait = backoff.next()
+            if clock.monotonic() - started + wait.total_seconds() > give_up_after.total_seconds():
+                raise
+            log.warning(message, error=str(error), retry_interval=f"{wait.total_seconds():.3f}s")
+            await clock.sleep(wait)
+        else:
+            return
