@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from spire_py.crypto.der import subject_and_issuer
 from spire_py.crypto.keys import PublicKey, check_public_key, public_key_der, subject_key_id
+from spire_py.crypto.parse_errors import PARSE_ERRORS, reason
 from spire_py.crypto.subject import Subject
 from spire_py.errors import InvalidArgument
 
@@ -35,15 +35,11 @@ def load_certificate(der: bytes) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         _ = certificate.extensions, certificate.subject, certificate.issuer
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, TypeError, UnsupportedAlgorithm, Warning, x509.DuplicateExtension) as error:
-        raise InvalidCertificate(f"certificate is malformed: {_reason(error)}") from error
+    except PARSE_ERRORS as error:
+        raise InvalidCertificate(f"certificate is malformed: {reason(error)}") from error
     if certificate.serial_number <= 0:
         raise InvalidCertificate("certificate is malformed: serial number is not positive")
     return certificate
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 class CertificateFacts:
@@ -96,7 +92,7 @@ class CertificateFacts:
         """
         try:
             return check_public_key(self._certificate.public_key())
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except PARSE_ERRORS as error:
             raise InvalidCertificate("public key of certificate is malformed") from error
 
     @property

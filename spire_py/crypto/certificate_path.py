@@ -23,7 +23,8 @@ def verify_path(
 ) -> tuple[bytes, ...]:
     """Find a path from `leaf` to one of the anchors, and return it, leaf first, anchor last.
 
-    All certificates are DER. What the leaf may be used for is for the caller to check.
+    All certificates are DER. What the leaf may be used for is for the caller to check. A leaf that
+    is itself an anchor is a path of one.
 
     Raises:
         InvalidCertificate: there is no valid path, or a certificate is malformed.
@@ -42,7 +43,9 @@ def verify_path(
     try:
         verified = verifier.verify(CertificateFacts(leaf).certificate, known)
     except (verification.VerificationError, ValueError) as error:
-        raise InvalidCertificate(str(error)) from error
+        # The rest of the text is a picture of the certificate, which a stranger has written.
+        reason = str(error).partition(" (encountered processing")[0][:200]
+        raise InvalidCertificate(reason) from error
     return tuple(certificate.public_bytes(_DER) for certificate in verified.chain)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from spire_py.crypto import der
 from spire_py.crypto.keys import PrivateKey, check_public_key, public_key_der
+from spire_py.crypto.parse_errors import PARSE_ERRORS, reason
 from spire_py.crypto.signature import signature_scheme, signed
 from spire_py.crypto.subject import EMPTY_SUBJECT, Subject
 from spire_py.crypto.subject_alt_name import subject_alt_name
@@ -91,8 +91,8 @@ def parse_csr(request: bytes) -> CertificateRequest:
         raise MalformedCSR("too long")
     try:
         return _parse(request)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
-        raise MalformedCSR(" ".join(str(error).split())[:200]) from error
+    except PARSE_ERRORS as error:
+        raise MalformedCSR(reason(error)) from error
 
 
 def _parse(request: bytes) -> CertificateRequest:
@@ -128,7 +128,7 @@ def _names(csr: x509.CertificateSigningRequest) -> tuple[tuple[str, ...], tuple[
 def _check_signature(csr: x509.CertificateSigningRequest) -> None:
     try:
         valid = csr.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except PARSE_ERRORS as error:
         raise InvalidCSRSignature("algorithm is not supported") from error
     if not valid:
         raise InvalidCSRSignature("verification failure")

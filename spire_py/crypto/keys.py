@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import TypeAlias
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from spire_py.crypto.der import public_key_bits
+from spire_py.crypto.parse_errors import PARSE_ERRORS
 from spire_py.errors import InvalidArgument
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -67,7 +67,7 @@ def pkcs8_to_private_key(der: bytes) -> PrivateKey:
         raise InvalidArgument("private key is too long")
     try:
         key = serialization.load_der_private_key(der, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except PARSE_ERRORS:
         # The cause might quote key material: it is left out on purpose.
         raise InvalidArgument("private key is malformed") from None
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
@@ -98,7 +98,7 @@ def load_public_key(der: bytes) -> PublicKey:
         raise InvalidArgument("public key is too long")
     try:
         key = serialization.load_der_public_key(der)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except PARSE_ERRORS as error:
         raise InvalidArgument("public key is malformed") from error
     return check_public_key(key)
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
-
-from cryptography import x509
-from cryptography.x509 import verification
 
 from spire_py.crypto.certificate import CertificateFacts, InvalidCertificate
+from spire_py.crypto.certificate_path import verify_path
 from spire_py.crypto.keys import pkcs8_to_private_key, public_key_der
 from spire_py.errors import InvalidArgument
 from spire_py.spiffe.bundle import Bundle
@@ -137,22 +134,15 @@ def verify_chain(
     if not anchors:
         raise InvalidX509SVID(f'no X509 bundle for trust domain "{spiffe_id.trust_domain}"')
     try:
-        intermediates = [CertificateFacts(der).certificate for der in chain[1:]]
-        verifier = _verifier(_store(anchors), now)
-        path = verifier.verify(leaf.certificate, intermediates).chain
+        path = verify_path(
+            chain[0], chain[1:], anchors=anchors, now=now, max_intermediates=MAX_CHAIN_LENGTH - 2
+        )
     except InvalidCertificate as error:
-        raise InvalidX509SVID(error.message) from error
-    except (verification.VerificationError, ValueError) as error:
-        raise InvalidX509SVID(f"could not verify leaf certificate: {_reason(error)}") from error
+        raise InvalidX509SVID(f"could not verify leaf certificate: {error.message}") from error
     if len(path) < 2:
         # A leaf that stands in the bundle itself: no authority has signed it.
         raise InvalidX509SVID("could not verify leaf certificate: it is not signed by an authority")
     return spiffe_id
-
-
-def _reason(error: Exception) -> str:
-    """The library's text without its picture of the certificate, which the peer has written."""
-    return str(error).partition(" (encountered processing")[0][:200]
 
 
 def verify_peer_chain(
@@ -172,37 +162,3 @@ def verify_peer_chain(
         InvalidX509SVID: any rule is broken; the message says which.
     """
     return verify_chain(chain, bundles, now or datetime.now(UTC))
-
-
-@lru_cache(maxsize=256)
-def _store(anchors: tuple[bytes, ...]) -> verification.Store:
-    return verification.Store([CertificateFacts(der).certificate for der in anchors])
-
-
-def _verifier(store: verification.Store, now: datetime) -> verification.ClientVerifier:
-    return (
-        verification.PolicyBuilder()
-        .store(store)
-        .time(now)
-        .max_chain_depth(MAX_CHAIN_LENGTH - 2)
-        .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
-        .build_client_verifier()
-    )
-
-
-def _ca_may_sign(
-    _policy: verification.Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None
-) -> None:
-    # RFC 5280 section 6.1.4 (n): a key usage that is there must allow it.
-    if usage is not None and not usage.key_cert_sign:
-        raise ValueError("CA certificate lacks KeyCertSign key usage")
-
-
-# The web's policies ask for what SVIDs need not have; the rules for leaves stand in `_check_leaf`.
-# Unknown critical extensions and breaches of path length are refused under any policy.
-_LEAF_POLICY = verification.ExtensionPolicy.permit_all()
-_CA_POLICY = (
-    verification.ExtensionPolicy.permit_all()
-    .require_present(x509.BasicConstraints, verification.Criticality.AGNOSTIC, None)
-    .may_be_present(x509.KeyUsage, verification.Criticality.AGNOSTIC, _ca_may_sign)
-)
