@@ -32,12 +32,12 @@ class MessageReader:
         encoding: the call's `grpc-encoding`.
     """
 
-    __slots__ = ("_buffer", "_encoding", "_max_bytes")
+    __slots__ = ("_buffer", "_max_bytes", "encoding")
 
     def __init__(self, max_bytes: int, encoding: bytes = b"identity") -> None:
         self._buffer = bytearray()
         self._max_bytes = max_bytes
-        self._encoding = encoding
+        self.encoding = encoding
 
     @property
     def size(self) -> int:
@@ -96,10 +96,10 @@ class MessageReader:
     def _inflate(self, message: bytes, compressed: int) -> bytes:
         if compressed != 1:
             raise Internal("grpc: received unexpected payload format")
-        if self._encoding == b"identity":
+        if self.encoding == b"identity":
             raise Internal("grpc: compressed flag set with identity or empty encoding")
-        if self._encoding != b"gzip":
-            name = self._encoding.decode("latin-1")
+        if self.encoding != b"gzip":
+            name = self.encoding.decode("latin-1")
             raise Unimplemented(f"grpc: Decompressor is not installed for grpc-encoding {name!r}")
         unpacker = zlib.decompressobj(_GZIP)
         try:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import structlog
-
 from spire_py.errors import FailedPrecondition, SpireError, Unavailable
 from spire_py.runtime.clock import Clock, SystemClock
+from spire_py.telemetry.logs import get_logger
 
 from .frames import ErrorCode
 from .limits import Limits
@@ -28,7 +27,7 @@ from .sockets import SocketTransport, TlsTransport
 from .tasks import TaskSet
 from .tls import verified_chain
 
-log = structlog.get_logger(subsystem_name="transport")
+log = get_logger("transport")
 
 VerifyPeer = Callable[[tuple[bytes, ...]], object]
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from google.protobuf.message import DecodeError, Message
 
 from spire_py.errors import Canceled, DeadlineExceeded, Internal, SpireError, StatusCode
+from spire_py.telemetry.logs import get_logger
 
 from . import messages
 from .context import CallContext
@@ -23,15 +23,15 @@ from .frames import (
     rst_stream,
 )
 from .headers import Header, encode_headers
+from .message_stream import MessageStream
 from .messages import MessageReader
 from .service import Method
 from .status import TRAILER_OK, encode_trailers
-from .stream import Stream
 
 if TYPE_CHECKING:
     from .server_connection import ServerConnection
 
-log = structlog.get_logger(subsystem_name="transport")
+log = get_logger("transport")
 
 _RESPONSE = encode_headers(
     [
@@ -45,23 +45,19 @@ _PLAIN_START = len(_RESPONSE).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
 _OK_START = len(TRAILER_OK).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS | END_STREAM))
 
 
-class ServerCall(Stream):
+class ServerCall(MessageStream):
     """A call under way. It runs its handler in one task and ends exactly once."""
 
     __slots__ = (
-        "_arrived",
         "_compress",
         "_ended",
         "_expected",
         "_headers_sent",
-        "_kept",
         "_method",
-        "_reader",
         "_server",
         "_started_at",
         "_task",
         "_timer",
-        "_withheld",
         "context",
     )
 
@@ -76,21 +72,17 @@ class ServerCall(Stream):
         compress: bool,
         content_length: int | None,
     ) -> None:
-        super().__init__(connection, stream_id)
+        super().__init__(connection, stream_id, reader)
         self.context = context
         self._server = connection
         self._method = method
-        self._reader = reader
         self._compress = compress
         self._headers_sent = False
         self._ended = False
         self._expected = content_length
-        self._kept = 0
-        self._withheld = 0
         self._started_at = connection.read_at
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._arrived: asyncio.Future[None] | None = None
 
     def begin(self, timeout: float | None) -> None:
         """The headers are read; `timeout` is in seconds."""
@@ -114,13 +106,13 @@ class ServerCall(Stream):
             return
         try:
             if self._method.client_streaming:
-                self._keep(data)
-                self._wake_reader()
+                self.keep(data)
+                self.wake_reader()
             elif end_stream:
                 request = self._reader.single(data)
                 self._start(self._last_request(data) if request is None else request)
             else:
-                self._keep(data)
+                self.keep(data)
         except SpireError as error:
             self._end_early(error)
 
@@ -133,54 +125,14 @@ class ServerCall(Stream):
         if self._expected < 0 or (end_stream and self._expected):
             raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "content-length")
 
-    def _keep(self, data: bytes) -> None:
-        self._reader.feed(data)
-        self._withheld += len(data)
-        self._kept += len(data)
-        if not self.connection.charge(len(data)):
-            return
-        if not self._reader.complete():
-            self._credit_withheld()  # without more bytes nobody can go on
-
-    def _credit_withheld(self) -> None:
-        size, self._withheld = self._withheld, 0
-        self.credit(size)
-
     def _last_request(self, data: bytes) -> bytes:
-        self._keep(data)
-        request = self._reader.take()
+        self.keep(data)
+        request = self.take()
         if request is None:
             raise Internal("grpc: the request message is missing or incomplete")
         if self._reader.size:
             raise Internal("grpc: more than one message in a unary request")
-        self._discharge()
         return request
-
-    def _discharge(self) -> None:
-        """Tell the connection how much less is kept since `_keep`."""
-        self.connection.discharge(self._kept - self._reader.size)
-        self._kept = self._reader.size
-
-    async def next_request(self) -> bytes | None:
-        """The next message of a streaming caller, or None at the end."""
-        while True:
-            request = self._reader.take()
-            if request is not None:
-                self._discharge()
-                if not self._reader.complete():
-                    self._credit_withheld()
-                return request
-            if self.remote_closed or self.closed:
-                if self._reader.size:
-                    raise Internal("grpc: the last request message is incomplete")
-                return None
-            self._arrived = asyncio.get_running_loop().create_future()
-            await self._arrived
-
-    def _wake_reader(self) -> None:
-        arrived, self._arrived = self._arrived, None
-        if arrived is not None and not arrived.done():
-            arrived.set_result(None)
 
     # The handler.
 
@@ -198,7 +150,7 @@ class ServerCall(Stream):
             raise
         except Exception:
             # One of the two places that catch everything: a bug must not show its text to a peer.
-            log.exception("call_failed", method=self._method.path)
+            log.error("call_failed", method=self._method.path, exc_info=True)  # noqa: G201
             self._end_with(Internal("internal error"))
         finally:
             self._server.running -= 1
@@ -328,8 +280,7 @@ class ServerCall(Stream):
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        self.connection.discharge(self._kept)
-        self._kept = 0
+        self.drop_kept()
         if not self.closed:
             self.connection.budget.earn()
         if self._server.observe is not None:
@@ -339,7 +290,7 @@ class ServerCall(Stream):
     def _cancel(self) -> None:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
-        self._wake_reader()
+        self.wake_reader()
 
     def abort(self, error: SpireError) -> None:
         """End the call from outside, as when the server closes."""
@@ -358,7 +309,7 @@ class _Requests:
         return self
 
     async def __anext__(self) -> Message:
-        request = await self._call.next_request()
+        request = await self._call.next_message()
         if request is None:
             raise StopAsyncIteration
         return self._call.parse(request)

@@ -64,7 +64,7 @@ class SocketTransport:
         self._handler = handler
         self._buffer_limit = write_buffer_bytes
         self._unsent = bytearray()
-        self._progress_at = 0.0
+        self._progress_at: float | None = None
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self.paused = False
@@ -84,9 +84,9 @@ class SocketTransport:
         `now` is of `Clock.monotonic`; the first look at a stall starts its count.
         """
         if not self._unsent:
-            self._progress_at = 0.0
+            self._progress_at = None
             return 0.0
-        if not self._progress_at:
+        if self._progress_at is None:
             self._progress_at = now
         return now - self._progress_at
 
@@ -155,7 +155,7 @@ class SocketTransport:
             self.abort()
             return
         del self._unsent[:sent]
-        self._progress_at = 0.0
+        self._progress_at = None
         if not self._unsent:
             self._loop.remove_writer(self._fd)
             if self._closing:
@@ -199,11 +199,14 @@ class TlsTransport(SocketTransport):
         write_buffer_bytes: int,
         context: ssl.SSLContext,
         server_side: bool,
+        server_name: str | None = None,
     ) -> None:
         super().__init__(sock, handler, write_buffer_bytes=write_buffer_bytes)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name
+        )
         self._ready: asyncio.Future[None] | None = None
 
     @property
