@@ -1,0 +1,380 @@
+"""Attested agents in the database."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from spire_py.errors import AlreadyExists, PermissionDenied, SpireError
+from spire_py.model.agent import Agent
+from spire_py.model.selector import Selector
+from spire_py.server.datastore.filters import AgentFilter, Page
+from spire_py.server.datastore.sql import schema
+from spire_py.server.datastore.sql.agent_filters import filtered
+from spire_py.server.datastore.sql.entry_writes import delete_entries
+from spire_py.server.datastore.sql.errors import not_found
+from spire_py.server.datastore.sql.store import (
+    AnyRow,
+    Query,
+    Store,
+    add_events,
+    chunks,
+    events_after,
+    latest_event_id,
+    next_token,
+    paged,
+    prune_events,
+)
+from spire_py.spiffe.id import SpiffeID
+from spire_py.telemetry.logs import get_logger
+
+log = get_logger("sql")
+
+_AGENTS = schema.agents.c
+_EVERYTHING = AgentFilter()
+_ALL_AT_ONCE = 5000
+_PRUNE_AT_ONCE = 1000
+
+_COLUMN_OF_FIELD = {
+    "serial_number": "serial_number",
+    "expires_at": "expires_at",
+    "new_serial_number": "new_serial_number",
+    "new_expires_at": "new_expires_at",
+    "can_reattest": "can_reattest",
+    "agent_version": "agent_version",
+}
+
+
+class AgentStore(Store):
+    """Agents, their selectors, and the events about them."""
+
+    async def create_agent(self, agent: Agent) -> Agent:
+        """Store an agent that has not attested before, with its selectors.
+
+        Raises:
+            AlreadyExists: there is one of this ID.
+        """
+        return await self._database.write(_create, agent, self._clock.now())
+
+    async def store_attested_agent(
+        self, agent: Agent, now: datetime | None = None, *, must_be_new: bool = False
+    ) -> Agent:
+        """Store what an attestation showed: a new agent, or new facts of a known one.
+
+        All of it is one transaction. A known agent's version stays.
+
+        Args:
+            agent: what was shown.
+            now: the time to be written; the clock's where it is left out.
+            must_be_new: refuse an agent that is known, whose evidence may be used only once.
+
+        Raises:
+            PermissionDenied: the agent is banned, or was banned meanwhile.
+            AlreadyExists: it is known, and must be new.
+        """
+        now = now or self._clock.now()
+        return await self._database.write(_store_attested, agent, now, must_be_new)
+
+    async def update_agent(self, agent_id: SpiffeID, **fields: object) -> Agent:
+        """Change some of the fields that are columns, such as both serial numbers of a ban.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        values = {_COLUMN_OF_FIELD[name]: value for name, value in fields.items()}
+        return await self._database.write(_update, agent_id, values, self._clock.now())
+
+    async def set_agent_selectors(self, agent_id: SpiffeID, selectors: Iterable[Selector]) -> None:
+        """Replace all selectors of an agent."""
+        await self._database.write(_set_selectors, agent_id, tuple(selectors), self._clock.now())
+
+    async def delete_agent(self, agent_id: SpiffeID) -> Agent:
+        """Delete an agent and its selectors; returns what it was.
+
+        With one that used a join token goes the entry that was made beside the token.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        return await self._database.write(_delete, agent_id, self._clock.now())
+
+    async def prune_agents(
+        self,
+        expired_before: datetime,
+        *,
+        include_non_reattestable: bool = False,
+        batch_size: int = _PRUNE_AT_ONCE,
+    ) -> list[Agent]:
+        """Delete agents, never banned ones, that expired before; at most `batch_size` of them."""
+        size = batch_size if batch_size > 0 else _PRUNE_AT_ONCE
+        return await self._database.write(
+            _prune, expired_before, include_non_reattestable, size, self._clock.now()
+        )
+
+    async def get_agent(self, agent_id: SpiffeID) -> Agent | None:
+        """The agent of this ID, with its selectors."""
+        found = await self._database.read(_fetch, [str(agent_id)])
+        return found[0] if found else None
+
+    async def get_agents(self, ids: Collection[str]) -> list[Agent]:
+        """The agents of these SPIFFE IDs, as far as they exist, in no order."""
+        return await self._database.read(_fetch, ids)
+
+    async def load_all_agents(self) -> list[Agent]:
+        """All agents, oldest first, as one state of the database."""
+        return (await self._database.read(_list, _EVERYTHING, None))[0]
+
+    async def list_agents(
+        self, wanted: AgentFilter = _EVERYTHING, page: Page | None = None
+    ) -> tuple[list[Agent], str]:
+        """The agents that pass the filter, oldest first, and the token of the next page.
+
+        Raises:
+            InvalidArgument: the filter or the page is none.
+        """
+        return await self._database.read(_list, wanted, page)
+
+    async def count_agents(self, wanted: AgentFilter = _EVERYTHING) -> int:
+        """How many agents pass the filter.
+
+        Raises:
+            InvalidArgument: the filter is none.
+        """
+        return await self._database.read(_count, wanted)
+
+    async def agent_events(self, after_id: int) -> list[tuple[int, str]]:
+        """The events above an ID, in order, each with the SPIFFE ID of the agent."""
+        return await self._database.read(events_after, schema.agent_events, after_id)
+
+    async def latest_agent_event_id(self) -> int:
+        """The highest event ID; 0 where there is none."""
+        return await self._database.read(latest_event_id, schema.agent_events)
+
+    async def prune_agent_events(self, older_than: datetime) -> int:
+        """Delete events made before; returns how many."""
+        return await self._database.write(prune_events, schema.agent_events, older_than)
+
+
+def _create(connection: Connection, agent: Agent, now: datetime) -> Agent:
+    _insert(connection, agent, now)
+    _replace_selectors(connection, str(agent.id), agent.selectors, now)
+    add_events(connection, schema.agent_events, [str(agent.id)], now)
+    return agent
+
+
+def _store_attested(
+    connection: Connection, agent: Agent, now: datetime, must_be_new: bool
+) -> Agent:
+    row = _locked(connection, agent.id)
+    if row is None:
+        return _create(connection, agent, now)
+    if not row.serial_number and not row.new_serial_number:
+        raise PermissionDenied("failed to attest: agent is banned")
+    if must_be_new:
+        raise AlreadyExists("attestation data has already been used to attest an agent")
+    values = {
+        "data_type": agent.attestation_type,
+        "serial_number": agent.serial_number,
+        "expires_at": agent.expires_at,
+        "new_serial_number": agent.new_serial_number,
+        "new_expires_at": agent.new_expires_at,
+        "can_reattest": agent.can_reattest,
+        "updated_at": now,
+    }
+    connection.execute(update(schema.agents).where(_AGENTS.id == row.id).values(**values))
+    _replace_selectors(connection, str(agent.id), agent.selectors, now)
+    add_events(connection, schema.agent_events, [str(agent.id)], now)
+    return _fetch(connection, [str(agent.id)])[0]
+
+
+def _update(
+    connection: Connection, agent_id: SpiffeID, values: dict[str, Any], now: datetime
+) -> Agent:
+    changed = connection.execute(
+        update(schema.agents)
+        .where(_AGENTS.spiffe_id == str(agent_id))
+        .values(updated_at=now, **values)
+    )
+    if changed.rowcount == 0:
+        raise not_found()
+    add_events(connection, schema.agent_events, [str(agent_id)], now)
+    return _fetch(connection, [str(agent_id)])[0]
+
+
+def _set_selectors(
+    connection: Connection, agent_id: SpiffeID, selectors: Sequence[Selector], now: datetime
+) -> None:
+    _replace_selectors(connection, str(agent_id), selectors, now)
+    add_events(connection, schema.agent_events, [str(agent_id)], now)
+
+
+def _delete(connection: Connection, agent_id: SpiffeID, now: datetime) -> Agent:
+    row = _locked(connection, agent_id)
+    if row is None:
+        raise not_found()
+    agent = _fetch(connection, [str(agent_id)])
+    _delete_row(connection, row, now)
+    if not agent:
+        raise not_found()
+    return agent[0]
+
+
+def _delete_row(connection: Connection, row: AnyRow, now: datetime) -> None:
+    if row.data_type == "join_token":
+        delete_entries(connection, _token_entries(connection, row.spiffe_id), now)
+    table = schema.agent_selectors
+    connection.execute(delete(table).where(table.c.spiffe_id == row.spiffe_id))
+    connection.execute(delete(schema.agents).where(_AGENTS.id == row.id))
+    add_events(connection, schema.agent_events, [row.spiffe_id], now)
+
+
+def _token_entries(connection: Connection, spiffe_id: str) -> list[AnyRow]:
+    """The entries that were made with a join token, to give its agent a further ID.
+
+    Their one selector is the agent's own ID; entries with others belong to somebody.
+    """
+    entries, selectors = schema.entries.c, schema.selectors.c
+    query = (
+        select(entries.id, entries.entry_id)
+        .join(schema.selectors, selectors.registered_entry_id == entries.id)
+        .where(entries.parent_id == spiffe_id)
+        .group_by(entries.id, entries.entry_id)
+        .having(
+            func.count() == 1,
+            func.min(selectors.type) == "spiffe_id",
+            func.min(selectors.value) == spiffe_id,
+        )
+    )
+    return list(connection.execute(query))
+
+
+def _prune(
+    connection: Connection,
+    expired_before: datetime,
+    include_non_reattestable: bool,
+    size: int,
+    now: datetime,
+) -> list[Agent]:
+    query = _select().where(_AGENTS.expires_at < expired_before, _AGENTS.serial_number != "")
+    if not include_non_reattestable:
+        query = query.where(_AGENTS.can_reattest.is_(True))
+    rows = connection.execute(query.order_by(_AGENTS.id).limit(size).with_for_update()).all()
+    agents = _build(connection, rows)
+    for row in rows:
+        _delete_row(connection, row, now)
+    return agents
+
+
+def _list(
+    connection: Connection, wanted: AgentFilter, page: Page | None
+) -> tuple[list[Agent], str]:
+    rows = connection.execute(paged(filtered(_select(), wanted), _AGENTS.id, page)).all()
+    return _build(connection, rows), next_token(page, [row.id for row in rows])
+
+
+def _count(connection: Connection, wanted: AgentFilter) -> int:
+    query = filtered(select(func.count()).select_from(schema.agents), wanted)
+    return int(connection.execute(query).scalar_one())
+
+
+def _fetch(connection: Connection, ids: Iterable[str]) -> list[Agent]:
+    rows: list[AnyRow] = []
+    for chunk in chunks(dict.fromkeys(ids)):
+        rows.extend(connection.execute(_select().where(_AGENTS.spiffe_id.in_(chunk))))
+    return _build(connection, rows)
+
+
+def _select() -> Query:
+    return select(schema.agents)
+
+
+def _locked(connection: Connection, agent_id: SpiffeID) -> AnyRow | None:
+    query = _select().where(_AGENTS.spiffe_id == str(agent_id)).with_for_update()
+    return connection.execute(query).first()
+
+
+def _insert(connection: Connection, agent: Agent, now: datetime) -> None:
+    connection.execute(
+        insert(schema.agents).values(
+            created_at=now,
+            updated_at=now,
+            spiffe_id=str(agent.id),
+            data_type=agent.attestation_type,
+            serial_number=agent.serial_number,
+            expires_at=agent.expires_at,
+            new_serial_number=agent.new_serial_number,
+            new_expires_at=agent.new_expires_at,
+            can_reattest=agent.can_reattest,
+            agent_version=agent.agent_version,
+        )
+    )
+
+
+def _replace_selectors(
+    connection: Connection, spiffe_id: str, selectors: Iterable[Selector], now: datetime
+) -> None:
+    table = schema.agent_selectors
+    connection.execute(delete(table).where(table.c.spiffe_id == spiffe_id))
+    rows = [
+        {
+            "created_at": now,
+            "updated_at": now,
+            "spiffe_id": spiffe_id,
+            "type": selector.type,
+            "value": selector.value,
+        }
+        for selector in sorted(set(selectors))
+    ]
+    if rows:
+        connection.execute(insert(table), rows)
+
+
+def _build(connection: Connection, rows: Sequence[AnyRow]) -> list[Agent]:
+    """The agents of these rows, in their order; what cannot be read is left out with a warning."""
+    selectors = _selectors(connection, [row.spiffe_id for row in rows])
+    agents = []
+    for row in rows:
+        try:
+            agents.append(_agent(row, selectors[row.spiffe_id]))
+        except (SpireError, ValueError) as error:
+            log.warning("stored agent cannot be read", spiffe_id=row.spiffe_id, error=str(error))
+    return agents
+
+
+def _agent(row: AnyRow, selectors: Iterable[tuple[str, str]]) -> Agent:
+    return Agent(
+        id=SpiffeID.parse(row.spiffe_id),
+        attestation_type=row.data_type or "",
+        serial_number=row.serial_number or "",
+        expires_at=_whole(row.expires_at) or datetime.fromtimestamp(0, UTC),
+        new_serial_number=row.new_serial_number or "",
+        new_expires_at=_whole(row.new_expires_at),
+        can_reattest=bool(row.can_reattest),
+        agent_version=row.agent_version or "",
+        selectors=tuple(Selector(*pair) for pair in sorted(selectors)),
+    )
+
+
+def _whole(time: datetime | None) -> datetime | None:
+    return time.replace(microsecond=0).astimezone(UTC) if time else None
+
+
+def _selectors(
+    connection: Connection, ids: Sequence[str]
+) -> defaultdict[str, list[tuple[str, str]]]:
+    found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    table = schema.agent_selectors.c
+    query = select(table.spiffe_id, table.type, table.value)
+    queries = (
+        [query]
+        if len(ids) > _ALL_AT_ONCE
+        else [query.where(table.spiffe_id.in_(chunk)) for chunk in chunks(ids)]
+    )
+    for each in queries:
+        for spiffe_id, kind, value in connection.execute(each):
+            found[spiffe_id].append((kind, value))
+    return found

@@ -1,0 +1,97 @@
+"""Runs statements in threads, one transaction at a time, and translates errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from spire_py.server.datastore.sql.errors import translated
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Engines(Protocol):
+    """An engine for reads and one for writes; they may be the same."""
+
+    reader: Engine
+    writer: Engine
+    readers: int
+
+
+class Database:
+    """A database, seen from the event loop.
+
+    SQLAlchemy is used without its asyncio layer, which costs three times as much per statement:
+    the work of a call runs in a thread, with a connection of its own, in one transaction. SQLite
+    has one thread that writes, since it takes one writer at a time.
+    """
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self._readers = ThreadPoolExecutor(engines.readers, "datastore-read")
+        self._is_sqlite = engines.writer.dialect.name == "sqlite"
+        self._writers = (
+            ThreadPoolExecutor(1, "datastore-write") if self._is_sqlite else self._readers
+        )
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._is_sqlite
+
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work` on one state of the database; it changes nothing.
+
+        Raises:
+            Unavailable: the database is away, or locked for longer than the busy timeout.
+        """
+        threads = self._writers if self._shares_one_connection else self._readers
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, lambda: self._run(self._engines.reader, work, *args, **kwargs)
+        )
+
+    async def write(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work` in a transaction: all of it happens, or, when it raises, nothing.
+
+        A caller that is cancelled does not stop it.
+
+        Raises:
+            Unavailable: the database is away, or locked for longer than the busy timeout.
+            AlreadyExists: a unique index refused the change.
+            ResourceExhausted: the disk is full.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._writers, lambda: self._run(self._engines.writer, work, *args, **kwargs)
+        )
+
+    async def aclose(self) -> None:
+        """Wait for what is under way, then close all connections."""
+        await asyncio.to_thread(self._close)
+
+    @property
+    def _shares_one_connection(self) -> bool:
+        return self._is_sqlite and self._engines.reader is self._engines.writer
+
+    def _run(
+        self,
+        engine: Engine,
+        work: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        with translated(), engine.begin() as connection:
+            return work(connection, *args, **kwargs)
+
+    def _close(self) -> None:
+        self._readers.shutdown()
+        self._writers.shutdown()
+        self._engines.reader.dispose()
+        self._engines.writer.dispose()

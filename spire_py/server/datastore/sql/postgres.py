@@ -1,0 +1,92 @@
+"""Connections to PostgreSQL, as SPIRE opens them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Engine, create_engine
+
+from spire_py.errors import InvalidArgument
+
+_THREADS = 8
+"""More connections than this gain nothing: queries are short, and there is one event loop."""
+
+_CONNECT_SECONDS = "10"
+_DEAD_PEER_MILLISECONDS = "30000"
+
+
+class PostgresEngines:
+    """Connections that write, and connections that read, all of one pool's size."""
+
+    def __init__(
+        self,
+        connection_string: str,
+        *,
+        busy_timeout: timedelta,
+        max_open_conns: int,
+        conn_max_lifetime: timedelta | None,
+    ) -> None:
+        connect = _connector(connection_string, busy_timeout)
+        self.readers = min(_THREADS, max_open_conns) if max_open_conns > 0 else _THREADS
+        # A list is put together from several queries, which must see one and the same state.
+        self.reader = _engine(connect, self.readers, conn_max_lifetime, "REPEATABLE READ")
+        self.writer = _engine(connect, self.readers, conn_max_lifetime, "READ COMMITTED")
+
+
+def _connector(connection_string: str, busy_timeout: timedelta) -> Callable[[], Any]:
+    try:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+    except ImportError as error:
+        raise InvalidArgument(
+            "datastore-sql: PostgreSQL needs the package psycopg; install spire-py[postgres]"
+        ) from error
+    try:
+        parameters = conninfo_to_dict(connection_string)
+    except psycopg.ProgrammingError as error:
+        # The driver's text would show the password.
+        raise InvalidArgument("datastore-sql: connection_string cannot be parsed") from error
+    options = _with_defaults({key: str(value) for key, value in parameters.items()})
+    lock_timeout = f"SET lock_timeout = {int(busy_timeout.total_seconds() * 1000)}"
+
+    def connect() -> Any:
+        connection = psycopg.connect(**options, autocommit=True)  # type: ignore[arg-type]
+        connection.execute(lock_timeout)
+        connection.autocommit = False
+        return connection
+
+    return connect
+
+
+def _with_defaults(parameters: dict[str, str]) -> dict[str, str]:
+    """What SPIRE's driver takes where nothing is said, and bounds on waiting for a dead server."""
+    local = parameters.get("host", os.environ.get("PGHOST", "")).startswith(("/", "@"))
+    if (
+        not local
+        and not parameters.keys() & {"sslmode", "service"}
+        and "PGSSLMODE" not in os.environ
+    ):
+        parameters["sslmode"] = "require"
+    return {
+        "connect_timeout": _CONNECT_SECONDS,
+        "tcp_user_timeout": _DEAD_PEER_MILLISECONDS,
+        "keepalives_idle": "30",
+        "application_name": "spire-server",
+    } | parameters
+
+
+def _engine(
+    connect: Callable[[], Any], size: int, lifetime: timedelta | None, isolation: Any
+) -> Engine:
+    return create_engine(
+        "postgresql+psycopg://",
+        creator=connect,
+        pool_size=size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_recycle=int(lifetime.total_seconds()) if lifetime else -1,
+        isolation_level=isolation,
+    )
