@@ -1,0 +1,279 @@
+"""The Bundle API: our own bundle for everyone, federated ones for agents and operators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+from spire_py._proto.spire.api import types_pb2
+from spire_py._proto.spire.api.server import bundle_pb2
+from spire_py.errors import AlreadyExists, InvalidArgument, NotFound, SpireError, StatusCode
+from spire_py.server.api.filters import page_from_pb
+from spire_py.server.datastore.filters import DeleteMode, Page
+from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
+from spire_py.spiffe.id import TrustDomain
+from spire_py.telemetry.logs import get_logger
+from spire_py.transport import CallContext
+from spire_py.wire.bundles import (
+    bundle_from_pb,
+    bundle_to_pb,
+    jwt_authorities_from_pb,
+    x509_authorities_from_pb,
+)
+from spire_py.wire.masks import apply_mask, fields_of, output_mask
+from spire_py.wire.status import ok, prefixed, status_to_pb
+
+log = get_logger("api")
+
+
+class BundleStore(Protocol):
+    """What the Bundle API needs of the datastore."""
+
+    async def create_bundle(self, bundle: Bundle) -> Bundle: ...
+    async def set_bundle(self, bundle: Bundle) -> Bundle: ...
+    async def update_bundle(self, bundle: Bundle, mask: frozenset[str] | None) -> Bundle: ...
+    async def append_bundle(self, bundle: Bundle) -> Bundle: ...
+    async def delete_bundle(self, trust_domain: TrustDomain, mode: DeleteMode) -> Any: ...
+    async def list_bundles(self, page: Page | None) -> tuple[list[Bundle], str]: ...
+    async def count_bundles(self) -> int: ...
+
+
+class BundleMemory(Protocol):
+    """What the Bundle API needs of the bundles in memory."""
+
+    def get(self, trust_domain: TrustDomain) -> Bundle | None: ...
+    def put(self, bundle: Bundle) -> None: ...
+    async def removed(self, trust_domain: TrustDomain) -> None: ...
+
+
+class BundleServicer:
+    """`spire.api.server.bundle.v1.Bundle`."""
+
+    def __init__(
+        self, *, trust_domain: TrustDomain, store: BundleStore, memory: BundleMemory
+    ) -> None:
+        self._trust_domain = trust_domain
+        self._store = store
+        self._memory = memory
+
+    # --- reading ---
+
+    async def get_bundle(
+        self, request: bundle_pb2.GetBundleRequest, _context: CallContext
+    ) -> types_pb2.Bundle:
+        return self._known(self._trust_domain, output_mask(request))
+
+    async def get_federated_bundle(
+        self, request: bundle_pb2.GetFederatedBundleRequest, _context: CallContext
+    ) -> types_pb2.Bundle:
+        trust_domain = self._foreign(request.trust_domain, "getting a")
+        return self._known(trust_domain, output_mask(request))
+
+    def _known(self, trust_domain: TrustDomain, mask: Any) -> types_pb2.Bundle:
+        bundle = self._memory.get(trust_domain)
+        if bundle is None:
+            raise NotFound("bundle not found")
+        return _masked(bundle, mask)
+
+    async def count_bundles(
+        self, _request: bundle_pb2.CountBundlesRequest, _context: CallContext
+    ) -> bundle_pb2.CountBundlesResponse:
+        try:
+            return bundle_pb2.CountBundlesResponse(count=await self._store.count_bundles())
+        except SpireError as error:
+            raise prefixed("failed to count bundles", error, StatusCode.INTERNAL) from error
+
+    async def list_federated_bundles(
+        self, request: bundle_pb2.ListFederatedBundlesRequest, _context: CallContext
+    ) -> bundle_pb2.ListFederatedBundlesResponse:
+        try:
+            bundles, token = await self._store.list_bundles(page_from_pb(request))
+        except SpireError as error:
+            raise prefixed("failed to list bundles", error, StatusCode.INTERNAL) from error
+        foreign = [each for each in bundles if each.trust_domain != self._trust_domain]
+        return bundle_pb2.ListFederatedBundlesResponse(
+            bundles=[_masked(each, output_mask(request)) for each in foreign],
+            next_page_token=token,
+        )
+
+    # --- our own ---
+
+    async def append_bundle(
+        self, request: bundle_pb2.AppendBundleRequest, _context: CallContext
+    ) -> types_pb2.Bundle:
+        if not request.jwt_authorities and not request.x509_authorities:
+            raise InvalidArgument("no authorities to append")
+        addition = Bundle(
+            self._trust_domain,
+            x509_authorities=_x509_authorities(request),
+            jwt_authorities=_jwt_authorities(request),
+        )
+        try:
+            bundle = await self._store.append_bundle(addition)
+        except SpireError as error:
+            raise prefixed("failed to append bundle", error, StatusCode.INTERNAL) from error
+        self._memory.put(bundle)
+        return _masked(bundle, output_mask(request))
+
+    # --- federated ones ---
+
+    async def batch_create_federated_bundle(
+        self, request: bundle_pb2.BatchCreateFederatedBundleRequest, _context: CallContext
+    ) -> bundle_pb2.BatchCreateFederatedBundleResponse:
+        response = bundle_pb2.BatchCreateFederatedBundleResponse()
+        for message in request.bundle:
+            result = response.results.add()
+            try:
+                bundle = await self._create(message)
+            except SpireError as error:
+                result.status.CopyFrom(status_to_pb(error))
+                continue
+            result.status.CopyFrom(ok())
+            result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
+        return response
+
+    async def _create(self, message: types_pb2.Bundle) -> Bundle:
+        bundle = self._converted(message, "creating a")
+        try:
+            stored = await self._store.create_bundle(bundle)
+        except AlreadyExists as error:
+            raise AlreadyExists("bundle already exists") from error
+        except SpireError as error:
+            raise prefixed("unable to create bundle", error, StatusCode.INTERNAL) from error
+        self._memory.put(stored)
+        log.debug("Federated bundle created", trust_domain_id=stored.trust_domain.name)
+        return stored
+
+    async def batch_set_federated_bundle(
+        self, request: bundle_pb2.BatchSetFederatedBundleRequest, _context: CallContext
+    ) -> bundle_pb2.BatchSetFederatedBundleResponse:
+        response = bundle_pb2.BatchSetFederatedBundleResponse()
+        for message in request.bundle:
+            result = response.results.add()
+            try:
+                bundle = await self._set(message)
+            except SpireError as error:
+                result.status.CopyFrom(status_to_pb(error))
+                continue
+            result.status.CopyFrom(ok())
+            result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
+        return response
+
+    async def _set(self, message: types_pb2.Bundle) -> Bundle:
+        bundle = self._converted(message, "setting a")
+        try:
+            stored = await self._store.set_bundle(bundle)
+        except SpireError as error:
+            raise prefixed("failed to set bundle", error, StatusCode.INTERNAL) from error
+        self._memory.put(stored)
+        log.info("Bundle set successfully", trust_domain_id=stored.trust_domain.name)
+        return stored
+
+    async def batch_update_federated_bundle(
+        self, request: bundle_pb2.BatchUpdateFederatedBundleRequest, _context: CallContext
+    ) -> bundle_pb2.BatchUpdateFederatedBundleResponse:
+        response = bundle_pb2.BatchUpdateFederatedBundleResponse()
+        mask = fields_of(request.input_mask) if request.HasField("input_mask") else None
+        for message in request.bundle:
+            result = response.results.add()
+            try:
+                bundle = await self._update(message, mask)
+            except SpireError as error:
+                result.status.CopyFrom(status_to_pb(error))
+                continue
+            result.status.CopyFrom(ok())
+            result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
+        return response
+
+    async def _update(self, message: types_pb2.Bundle, mask: frozenset[str] | None) -> Bundle:
+        bundle = self._converted(message, "updating a")
+        try:
+            stored = await self._store.update_bundle(bundle, mask)
+        except NotFound as error:
+            raise NotFound("bundle not found") from error
+        except SpireError as error:
+            raise prefixed("failed to update bundle", error, StatusCode.INTERNAL) from error
+        self._memory.put(stored)
+        log.debug("Federated bundle updated", trust_domain_id=stored.trust_domain.name)
+        return stored
+
+    async def batch_delete_federated_bundle(
+        self, request: bundle_pb2.BatchDeleteFederatedBundleRequest, _context: CallContext
+    ) -> bundle_pb2.BatchDeleteFederatedBundleResponse:
+        try:
+            mode = DeleteMode(request.mode)
+        except ValueError as error:
+            raise InvalidArgument(
+                f'failed to parse deletion mode: unhandled delete mode "{request.mode}"'
+            ) from error
+        response = bundle_pb2.BatchDeleteFederatedBundleResponse()
+        for name in request.trust_domains:
+            result = response.results.add(trust_domain=name)
+            try:
+                await self._delete(name, mode)
+            except SpireError as error:
+                result.status.CopyFrom(status_to_pb(error))
+            else:
+                result.status.CopyFrom(ok())
+        return response
+
+    async def _delete(self, name: str, mode: DeleteMode) -> None:
+        trust_domain = _parsed(name)
+        if trust_domain == self._trust_domain:
+            raise InvalidArgument("removing the bundle for the server trust domain is not allowed")
+        try:
+            await self._store.delete_bundle(trust_domain, mode)
+        except NotFound as error:
+            raise NotFound("bundle not found") from error
+        except SpireError as error:
+            raise prefixed("failed to delete federated bundle", error) from error
+        await self._memory.removed(trust_domain)
+
+    # --- conversions ---
+
+    def _foreign(self, name: str, doing: str) -> TrustDomain:
+        trust_domain = _parsed(name)
+        if trust_domain == self._trust_domain:
+            raise InvalidArgument(
+                f"{doing} federated bundle for the server's own trust domain is not allowed"
+            )
+        return trust_domain
+
+    def _converted(self, message: types_pb2.Bundle, doing: str) -> Bundle:
+        self._foreign(message.trust_domain, doing)
+        try:
+            return bundle_from_pb(message)
+        except InvalidArgument as error:
+            raise prefixed("failed to convert bundle", error) from error
+
+
+def _parsed(name: str) -> TrustDomain:
+    try:
+        return TrustDomain.parse(name)
+    except InvalidArgument as error:
+        raise prefixed("trust domain argument is not valid", error) from error
+
+
+def _masked(bundle: Bundle, mask: Any) -> types_pb2.Bundle:
+    message = bundle_to_pb(bundle)
+    apply_mask(message, mask)
+    return message
+
+
+def _x509_authorities(request: bundle_pb2.AppendBundleRequest) -> tuple[X509Authority, ...]:
+    try:
+        return tuple(
+            replace(authority, tainted=False)
+            for authority in x509_authorities_from_pb(request.x509_authorities)
+        )
+    except InvalidArgument as error:
+        raise prefixed("failed to convert X.509 authority", error) from error
+
+
+def _jwt_authorities(request: bundle_pb2.AppendBundleRequest) -> tuple[JWTAuthority, ...]:
+    try:
+        return tuple(
+            replace(key, tainted=False) for key in jwt_authorities_from_pb(request.jwt_authorities)
+        )
+    except InvalidArgument as error:
+        raise prefixed("failed to convert JWT authority", error) from error

@@ -1,0 +1,82 @@
+"""The entries an agent is entitled to, and their ready-made encodings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from spire_py._proto.spire.api.server import entry_pb2
+from spire_py.model.entry import Entry
+from spire_py.server.entry_cache.cached_entry import CachedEntry, known_fields
+from spire_py.wire.masks import Fields
+
+PAGE_SIZE = 500
+"""Most entries, or revisions, in one message of a sync (wire-facts 5.2)."""
+
+
+class AuthorizedEntries:
+    """A snapshot, sorted by entry ID. It never changes; the index makes a new one instead.
+
+    `parents` are the paths that were looked below: a change of what hangs below any of them
+    makes the snapshot out of date. `valid_until` is when the first of the entries expires.
+    """
+
+    __slots__ = ("_by_id", "_revisions", "entries", "parents", "valid_until")
+
+    def __init__(self, entries: Iterable[CachedEntry], parents: frozenset[str]) -> None:
+        self.entries = sorted(entries, key=lambda item: item.entry.id)
+        self.parents = parents
+        expiries = [e.entry.expires_at for e in self.entries if e.entry.expires_at is not None]
+        self.valid_until: datetime | None = min(expiries, default=None)
+        self._by_id: dict[str, CachedEntry] | None = None
+        self._revisions: list[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def find(self, entry_id: str) -> CachedEntry | None:
+        if self._by_id is None:
+            self._by_id = {item.entry.id: item for item in self.entries}
+        return self._by_id.get(entry_id)
+
+    def entry(self, entry_id: str) -> Entry | None:
+        found = self.find(entry_id)
+        return None if found is None else found.entry
+
+    def joined(self, fields: Fields | None, tag: bytes) -> bytes:
+        """All entries, each as an embedded message field with this tag."""
+        return join_entries(self.entries, fields, tag)
+
+    def revision_pages(self) -> list[bytes]:
+        """All revisions as encoded `SyncAuthorizedEntriesResponse`s; `more` is set but in the last.
+
+        Made once, because an agent whose entries did not change asks for nothing else.
+        """
+        if self._revisions is None:
+            pages = range(0, len(self.entries), PAGE_SIZE)
+            self._revisions = [
+                _revision_page(
+                    self.entries[start : start + PAGE_SIZE],
+                    more=start + PAGE_SIZE < len(self.entries),
+                )
+                for start in pages
+            ]
+        return self._revisions
+
+
+def join_entries(entries: Sequence[CachedEntry], fields: Fields | None, tag: bytes) -> bytes:
+    """Entries, each as an embedded message field with this tag."""
+    if not entries:
+        return b""
+    known = known_fields(fields)
+    return tag + tag.join([entry.encoded(known) for entry in entries])
+
+
+def _revision_page(entries: Sequence[CachedEntry], *, more: bool) -> bytes:
+    response = entry_pb2.SyncAuthorizedEntriesResponse(more=more)
+    for entry in entries:
+        entry_id, revision_number, created_at = entry.revision()
+        response.entry_revisions.add(
+            id=entry_id, revision_number=revision_number, created_at=created_at
+        )
+    return response.SerializeToString()
