@@ -86,7 +86,9 @@ class AgentStore(Store):
             NotFound: there is no such agent.
         """
         values = {_COLUMN_OF_FIELD[name]: value for name, value in fields.items()}
-        return await self._database.write(_update, agent_id, values, self._clock.now())
+        is_ban = fields.get("serial_number") == ""
+        write = self._database.write_durably if is_ban else self._database.write
+        return await write(_update, agent_id, values, self._clock.now())
 
     async def set_agent_selectors(self, agent_id: SpiffeID, selectors: Iterable[Selector]) -> None:
         """Replace all selectors of an agent."""
@@ -100,7 +102,7 @@ class AgentStore(Store):
         Raises:
             NotFound: there is no such agent.
         """
-        return await self._database.write(_delete, agent_id, self._clock.now())
+        return await self._database.write_durably(_delete, agent_id, self._clock.now())
 
     async def prune_agents(
         self,

@@ -84,7 +84,7 @@ class BundleStore(Store):
         Raises:
             NotFound: the trust domain has no bundle.
         """
-        return await self._database.write(_change, trust_domain, change, self._clock.now())
+        return await self._database.write_durably(_change, trust_domain, change, self._clock.now())
 
     async def prune_bundle(self, trust_domain: TrustDomain, expires_before: datetime) -> bool:
         """Remove authorities that expired before; returns whether there were any.
@@ -103,7 +103,7 @@ class BundleStore(Store):
             NotFound: the trust domain has none.
             FailedPrecondition: there are such entries, and the mode is `RESTRICT`.
         """
-        await self._database.write(_delete, trust_domain, mode, self._clock.now())
+        await self._database.write_durably(_delete, trust_domain, mode, self._clock.now())
 
 
 def get_bundle(connection: Connection, trust_domain: TrustDomain) -> Bundle | None:

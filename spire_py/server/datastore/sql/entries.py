@@ -64,7 +64,7 @@ class EntryStore(Store):
             InvalidArgument: what it would become is not acceptable.
             Internal: a trust domain it is to federate with has no bundle.
         """
-        return await self._database.write(update_entry, entry, mask, self._clock.now())
+        return await self._database.write_durably(update_entry, entry, mask, self._clock.now())
 
     async def delete_entry(self, entry_id: str) -> Entry:
         """Delete an entry and return what it was.
@@ -72,7 +72,7 @@ class EntryStore(Store):
         Raises:
             NotFound: there is none.
         """
-        return await self._database.write(_delete, entry_id, self._clock.now())
+        return await self._database.write_durably(_delete, entry_id, self._clock.now())
 
     async def prune_entries(self, expired_before: datetime) -> list[Entry]:
         """Delete the entries that expired before; returns what they were."""

@@ -23,6 +23,7 @@ log = get_logger("sql")
 _ALL_AT_ONCE = 5000
 """From so many entries on, whole tables are read and not the rows of each."""
 
+_DEFAULT = timedelta()
 _HALF_SECOND = timedelta(microseconds=500_000)
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -96,29 +97,28 @@ class _Parts:
             self._load(connection, chunk)
 
     def build(self, row: AnyRow) -> Entry:
-        prefetch, jti = False, False
-        if row.additional_attributes:
-            prefetch, jti = attributes_from_stored(row.additional_attributes)
+        row_id, entry_id, spiffe_id, parent_id, ttl, jwt_ttl = row[:6]
+        admin, downstream, store_svid, expiry, hint, revision, created, attributes = row[6:]
+        prefetch, jti = attributes_from_stored(attributes) if attributes else (False, False)
+        domains = self._bundles.get(row_id)
         return Entry(
-            id=row.entry_id,
-            spiffe_id=self._id(row.spiffe_id),
-            parent_id=self._id(row.parent_id),
-            selectors=self._entry_selectors(row.id),
-            x509_svid_ttl=timedelta(seconds=row.ttl or 0),
-            jwt_svid_ttl=timedelta(seconds=row.jwt_svid_ttl or 0),
-            federates_with=tuple(
-                sorted(TrustDomain.parse(name) for name in self._bundles.get(row.id, ()))
-            ),
-            admin=bool(row.admin),
-            downstream=bool(row.downstream),
-            store_svid=bool(row.store_svid),
-            expires_at=_expiry(row.expiry or 0),
-            dns_names=tuple(self._dns_names.get(row.id, ())),
-            hint=row.hint or "",
+            id=entry_id,
+            spiffe_id=self._id(spiffe_id),
+            parent_id=self._id(parent_id),
+            selectors=self._entry_selectors(row_id),
+            x509_svid_ttl=timedelta(seconds=ttl) if ttl else _DEFAULT,
+            jwt_svid_ttl=timedelta(seconds=jwt_ttl) if jwt_ttl else _DEFAULT,
+            federates_with=tuple(sorted(map(TrustDomain.parse, domains))) if domains else (),
+            admin=bool(admin),
+            downstream=bool(downstream),
+            store_svid=bool(store_svid),
+            expires_at=_expiry(expiry) if expiry else None,
+            dns_names=tuple(self._dns_names.get(row_id, ())),
+            hint=hint or "",
             disable_x509_svid_prefetch=prefetch,
             jwt_svid_include_jti=jti,
-            revision_number=row.revision_number or 0,
-            created_at=rounded(row.created_at),
+            revision_number=revision or 0,
+            created_at=rounded(created),
         )
 
     def _load(self, connection: Connection, row_ids: Sequence[int] | None) -> None:
@@ -165,8 +165,6 @@ def _rows(
     return connection.execute(query if row_ids is None else query.where(column.in_(row_ids)))
 
 
-def _expiry(seconds: int) -> datetime | None:
+def _expiry(seconds: int) -> datetime:
     """The time an entry expires; what a `datetime` cannot hold becomes the nearest that it can."""
-    if not seconds:
-        return None
     return datetime.fromtimestamp(min(max(seconds, 0), int(_LATEST.timestamp())), UTC)

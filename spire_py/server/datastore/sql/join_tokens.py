@@ -32,7 +32,7 @@ class JoinTokenStore(Store):
 
         Of those who try to take one token at the same time, on any server, one gets it.
         """
-        return await self._database.write(_take, value)
+        return await self._database.write_durably(_take, value)
 
     async def prune_join_tokens(self, expired_before: datetime) -> int:
         """Delete the tokens that expired before; returns how many."""

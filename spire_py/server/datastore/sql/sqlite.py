@@ -19,6 +19,12 @@ _FILE_MODE = 0o640
 
 _READERS = 4
 
+DURABLE = "durable"
+"""The execution option of transactions that must outlive a power cut."""
+
+_FAST = "PRAGMA synchronous = NORMAL"
+_SAFE = "PRAGMA synchronous = FULL"
+
 
 class SQLiteEngines:
     """One connection that writes, and some that read beside it (WAL mode)."""
@@ -80,8 +86,7 @@ def _connector(uri: str, busy_timeout: timedelta) -> Callable[[], sqlite3.Connec
         )
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA journal_mode = WAL")
-        # A used join token or a ban must outlive a power cut.
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(_FAST)
         return connection
 
     return connect
@@ -94,6 +99,11 @@ def _engine(connect: Callable[[], sqlite3.Connection], *, size: int, begin: str)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get(DURABLE):
+            connection.info[DURABLE] = True
+            connection.exec_driver_sql(_SAFE)
+        elif connection.info.pop(DURABLE, False):
+            connection.exec_driver_sql(_FAST)
         connection.exec_driver_sql(begin)
 
     return engine
