@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import agent_pb2, bundle_pb2
@@ -26,6 +26,8 @@ from spire_py.transport import Channel
 from spire_py.wire.bundles import bundle_from_pb
 
 log = get_logger("attestor")
+
+T = TypeVar("T")
 
 MAX_CHALLENGES = 32
 _CALL_TIMEOUT_SECONDS = 30.0
@@ -90,7 +92,7 @@ async def attest_over(channel: Channel, attestor: AgentNodeAttestor, csr: bytes)
         challenges = 0
         async for response in call:
             if response.WhichOneof("step") == "result":
-                await call.done_sending()
+                call.done_sending()
                 return _issued(response.result)
             challenges += 1
             if challenges > MAX_CHALLENGES:
@@ -183,13 +185,13 @@ class NodeAttestation:
             await channel.aclose()
 
 
-class Attempt(Protocol):
-    """What is tried again until it succeeds."""
-
-    async def __call__(self) -> None: ...
-
-
-async def retry(attempt: Attempt, *, clock: Clock, give_up_after: timedelta, message: str) -> None:
+async def retry(
+    attempt: Callable[[], Awaitable[T]],
+    *,
+    clock: Clock,
+    give_up_after: timedelta,
+    message: str,
+) -> T:
     """Try until it succeeds, with growing waits that begin at 5 s (feature O12).
 
     Raises:
@@ -197,17 +199,15 @@ async def retry(attempt: Attempt, *, clock: Clock, give_up_after: timedelta, mes
         SpireError: the last error, once the next try would come after `give_up_after`.
     """
     backoff = Backoff(initial=_FIRST_RETRY, maximum=24 * _FIRST_RETRY)
-    started = clock.monotonic()
+    deadline = clock.monotonic() + give_up_after.total_seconds()
     while True:
         try:
-            await attempt()
+            return await attempt()
         except PermissionDenied:
             raise
         except SpireError as error:
             wait = backoff.next()
-            if clock.monotonic() - started + wait.total_seconds() > give_up_after.total_seconds():
+            if clock.monotonic() + wait.total_seconds() > deadline:
                 raise
             log.warning(message, error=str(error), retry_interval=f"{wait.total_seconds():.3f}s")
-            await clock.sleep(wait)
-        else:
-            return
+        await clock.sleep(wait)

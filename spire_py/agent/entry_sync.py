@@ -46,7 +46,9 @@ async def sync_entries(
         SpireError: the call failed.
     """
     async with channel.bidi(_SYNC, Response, timeout=_TIMEOUT_SECONDS) as call:
-        return await converse(call, known)
+        entries = await converse(call, known)
+        call.done_sending()
+        return entries
 
 
 async def converse(

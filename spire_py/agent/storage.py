@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +12,7 @@ from typing import Any
 
 from spire_py.crypto.pem import certificates_to_pem, pem_to_certificates
 from spire_py.errors import Internal, InvalidArgument
+from spire_py.runtime.files import write_private
 
 FILE_NAME = "agent-data.json"
 _MAX_BYTES = 16 << 20
@@ -73,7 +72,7 @@ class AgentStorage:
         if data == self._data:
             return
         try:
-            _write(self._directory / FILE_NAME, _format(data))
+            write_private(self._directory / FILE_NAME, _format(data))
         except OSError as error:
             raise Internal(f"failed to write data file: {error}") from error
         self._data = data
@@ -92,24 +91,6 @@ def _read(path: Path) -> bytes | None:
     if len(text) > _MAX_BYTES:
         raise Internal(f"failed to open storage: {path} is larger than {_MAX_BYTES} bytes")
     return text
-
-
-def _write(path: Path, text: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _parse(text: bytes) -> AgentData:

@@ -1,0 +1,190 @@
+"""How an agent comes by its first identity, or by the one of its last run (features O6, O12)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from spire_py.agent.agent_svid import KEY_IDS, AgentSVID
+from spire_py.agent.attestation import (
+    NodeAttestation,
+    bundle_of,
+    load_trust_bundle,
+)
+from spire_py.agent.server_connection import ServerAddress, open_channel, open_insecure_channel
+from spire_py.agent.storage import AgentStorage
+from spire_py.config.agent import AgentSection
+from spire_py.crypto.certificate import CertificateFacts
+from spire_py.crypto.keys import public_key_der
+from spire_py.errors import FailedPrecondition, InvalidArgument
+from spire_py.plugin_api.key_manager import KeyManager, ManagedKey
+from spire_py.plugin_api.node_attestor import AgentNodeAttestor
+from spire_py.runtime.clock import Clock
+from spire_py.spiffe.bundle import Bundle
+from spire_py.telemetry.logs import get_logger
+from spire_py.transport import Channel
+
+log = get_logger("attestor")
+
+USE_BOOTSTRAP = 1
+USE_REBOOTSTRAP = 2
+_CLOCK_SKEW = timedelta(seconds=1)
+
+
+class JoinTokenAttestor(AgentNodeAttestor):
+    """Proves this node with the join token of its configuration (feature C11)."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    @property
+    def type(self) -> str:
+        return "join_token"
+
+    async def payload(self) -> bytes:
+        return self._token.encode()
+
+    async def respond(self, challenge: bytes) -> bytes:
+        raise InvalidArgument(
+            f"join token attestation has no challenge; got {len(challenge)} bytes"
+        )
+
+
+def read_trust_bundle(config: AgentSection) -> Bundle | None:
+    """The configured bundle; None where the first server is to be trusted (features C6, C9).
+
+    Raises:
+        InvalidArgument: it cannot be read.
+        FailedPrecondition: it comes from where this release cannot get it.
+    """
+    if config.trust_bundle_path:
+        return load_trust_bundle(
+            Path(config.trust_bundle_path), config.trust_bundle_format, config.trust_domain
+        )
+    if config.insecure_bootstrap:
+        return None
+    raise FailedPrecondition(
+        "trust_bundle_url and trust_bundle_spiffe_workload_api are not available in this release "
+        "of spire-py; set trust_bundle_path"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FirstIdentity:
+    """What the agent needs to call its server."""
+
+    svid: AgentSVID
+    bundle: Bundle
+
+
+class Bootstrap:
+    """Loads the identity of the last run where it is still good, else attests the node."""
+
+    def __init__(
+        self,
+        *,
+        config: AgentSection,
+        address: ServerAddress,
+        attestor: AgentNodeAttestor,
+        keys: KeyManager,
+        storage: AgentStorage,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._address = address
+        self._attestor = attestor
+        self._keys = keys
+        self._storage = storage
+        self._clock = clock
+
+    async def first_identity(self) -> FirstIdentity:
+        """One try.
+
+        Raises:
+            SpireError: attestation failed, or there is no bundle to begin with.
+        """
+        bundle = self._load_bundle()
+        if bundle is None:
+            log.info("Bundle is not found")
+        else:
+            log.info("Bundle loaded", trust_domain_id=str(bundle.trust_domain.id))
+        keys = await self._keys.get_keys()
+        svid, key = self._load_svid({name: keys[name] for name in KEY_IDS if name in keys})
+        if svid is None:
+            await self._note_attempt()
+            attestation = NodeAttestation(
+                open_channel=lambda: self._attestation_channel(bundle), attestor=self._attestor
+            )
+            svid, bundle = await attestation.attest_first(
+                self._keys, key, self._config.trust_domain
+            )
+        elif bundle is None:
+            raise FailedPrecondition("SVID loaded but no bundle in cache")
+        else:
+            log.info("SVID loaded", spiffe_id=str(svid.id))
+        await self._keep(svid, bundle)
+        return FirstIdentity(svid, bundle)
+
+    def _load_bundle(self) -> Bundle | None:
+        stored = self._storage.data.bundle
+        if stored:
+            return bundle_of(self._config.trust_domain, stored)
+        return read_trust_bundle(self._config)
+
+    def _load_svid(self, keys: dict[str, ManagedKey]) -> tuple[AgentSVID | None, ManagedKey | None]:
+        """The stored SVID if it is good, and the key whose slot is to be left alone."""
+        data = self._storage.data
+        if not data.svid:
+            if keys:
+                log.warning("Keys recovered, but no SVID found. Generating new keypair")
+            return None, None
+        wanted = CertificateFacts(data.svid[0]).public_key_der
+        key = next(
+            (item for item in keys.values() if public_key_der(item.private_key) == wanted), None
+        )
+        if key is None:
+            which = "SVID key found" if keys else "keys found"
+            sentence = f"SVID recovered, but no {which}. Generating new keypair"
+            log.warning(sentence)
+            return None, None
+        svid = AgentSVID.from_chain(data.svid, key, reattestable=data.reattestable)
+        if self._clock.now() + _CLOCK_SKEW >= svid.not_after:
+            log.warning(
+                "SVID key recovered, but SVID is expired. Generating new keypair",
+                expiry=svid.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            )
+            return None, key
+        return svid, key
+
+    def _attestation_channel(self, bundle: Bundle | None) -> Channel:
+        if bundle is None:
+            return open_insecure_channel(self._address)
+        trusted = bundle
+        return open_channel(self._address, bundle=lambda: trusted)
+
+    async def _note_attempt(self) -> None:
+        data = self._storage.data
+        await asyncio.to_thread(
+            self._storage.store,
+            bootstrap_use=data.bootstrap_use or USE_BOOTSTRAP,
+            bootstrap_start_time=data.bootstrap_start_time or self._clock.now(),
+            connection_attempts=data.connection_attempts + 1,
+        )
+
+    async def _keep(self, svid: AgentSVID, bundle: Bundle) -> None:
+        await asyncio.to_thread(
+            self._storage.store,
+            svid=svid.chain,
+            reattestable=svid.reattestable,
+            bundle=tuple(authority.der for authority in bundle.x509_authorities),
+            bootstrap_use=USE_REBOOTSTRAP,
+            bootstrap_start_time=None,
+            connection_attempts=0,
+        )
+
+
+def join_token_or(attestor: AgentNodeAttestor, token: str) -> AgentNodeAttestor:
+    """The join token's attestor where there is a token, else the configured one."""
+    return JoinTokenAttestor(token) if token else attestor

@@ -1,0 +1,99 @@
+"""The agent's socket: which services it offers, and to whom (features C4, C19, C20, H15, H16)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from google.protobuf.descriptor import FileDescriptor
+
+from spire_py._proto import workload_pb2
+from spire_py._proto.envoy import secret_pb2
+from spire_py._proto.grpc import health_pb2
+from spire_py.agent.api.caller import CallerAttestor, require_security_header
+from spire_py.agent.api.health import HealthAPI
+from spire_py.agent.api.reflection import reflection_services
+from spire_py.agent.api.sds import SecretDiscovery
+from spire_py.agent.api.secrets import SecretNames
+from spire_py.agent.api.workload import JWTSVIDs, WorkloadAPI, Workloads
+from spire_py.agent.health import WorkloadAPIProbe
+from spire_py.config.agent import AgentSection
+from spire_py.runtime.clock import Clock
+from spire_py.telemetry.logs import get_logger
+from spire_py.transport import Server, Service
+
+log = get_logger("endpoints")
+
+_SOCKET_MODE = 0o777
+_SOCKET_DIRECTORY_MODE = 0o755
+_GRACE = timedelta(seconds=1)
+_WORKLOAD_API: FileDescriptor = workload_pb2.DESCRIPTOR
+_SDS: FileDescriptor = secret_pb2.DESCRIPTOR
+_HEALTH: FileDescriptor = health_pb2.DESCRIPTOR
+_API_NAMES = {
+    (True, True): "Workload and SDS APIs",
+    (False, True): "SDS API",
+    (True, False): "Workload API",
+    (False, False): "no APIs",
+}
+
+
+def agent_services(
+    config: AgentSection,
+    *,
+    workloads: Workloads,
+    attestor: CallerAttestor,
+    jwt_svids: JWTSVIDs,
+    probe: WorkloadAPIProbe,
+    clock: Clock,
+) -> list[Service]:
+    """The services of the public socket, as configured."""
+    services = [
+        Service(_HEALTH.services_by_name["Health"], HealthAPI(healthy=probe.is_healthy)),
+    ]
+    if not config.disable_workload_api:
+        api = WorkloadAPI(
+            workloads=workloads,
+            attestor=attestor,
+            jwt_svids=jwt_svids,
+            trust_domain=config.trust_domain,
+            clock=clock,
+            allow_unauthenticated_verifiers=config.allow_unauthenticated_verifiers,
+            allowed_foreign_claims=config.allowed_foreign_jwt_claims,
+            log_selectors=config.log_selectors,
+        )
+        services.append(Service(_WORKLOAD_API.services_by_name["SpiffeWorkloadAPI"], api))
+    if not config.disable_sds_api:
+        sds = SecretDiscovery(
+            workloads=workloads,
+            attestor=attestor,
+            names=SecretNames(
+                svid=config.sds.default_svid_name,
+                bundle=config.sds.default_bundle_name,
+                all_bundles=config.sds.default_all_bundles_name,
+            ),
+            disable_spiffe_validator=config.sds.disable_spiffe_cert_validation,
+        )
+        services.append(Service(_SDS.services_by_name["SecretDiscoveryService"], sds))
+    return services + reflection_services([service.name for service in services])
+
+
+@asynccontextmanager
+async def serve_endpoints(config: AgentSection, services: list[Service]) -> AsyncIterator[None]:
+    """Listen on the public socket for as long as the context is open.
+
+    Raises:
+        FailedPrecondition: the socket cannot be made, or another agent serves it.
+    """
+    server = Server(services, authorize=require_security_header)
+    path = Path(config.socket_path)
+    names = _API_NAMES[not config.disable_workload_api, not config.disable_sds_api]
+    await server.listen_unix(path, mode=_SOCKET_MODE, directory_mode=_SOCKET_DIRECTORY_MODE)
+    log.info("Starting agent APIs", network="unix", address=str(path), apis=names)
+    try:
+        yield
+    finally:
+        log.info("Stopping agent APIs", apis=names)
+        await server.aclose(_GRACE)

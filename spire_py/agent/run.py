@@ -1,0 +1,298 @@
+"""The agent's composition root: what there is, how it hangs together, in which order it starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, SVIDKeeper
+from spire_py.agent.attestation import NodeAttestation, retry
+from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or
+from spire_py.agent.endpoints import agent_services, serve_endpoints
+from spire_py.agent.health import WorkloadAPIProbe
+from spire_py.agent.jwt_cache import CALL_TIMEOUT, JWTCache
+from spire_py.agent.rotation import RotationStrategy
+from spire_py.agent.server_client import ServerClient
+from spire_py.agent.server_connection import ServerAddress, open_channel
+from spire_py.agent.storage import AgentStorage
+from spire_py.agent.svid_refresher import SVIDRefresher
+from spire_py.agent.sync import Synchronizer
+from spire_py.agent.workload_attestation import WorkloadAttestation
+from spire_py.agent.workload_cache import WorkloadCache
+from spire_py.catalog import AgentPlugins, load_agent_plugins
+from spire_py.config.agent import AgentConfig, AgentSection
+from spire_py.config.shared import HealthChecks
+from spire_py.errors import SpireError
+from spire_py.runtime.clock import Clock, SystemClock
+from spire_py.runtime.watch import Watch
+from spire_py.spiffe.bundle import Bundle
+from spire_py.telemetry.health import HealthRegistry
+from spire_py.telemetry.logs import configure_logging, get_logger, log_config_warnings
+from spire_py.transport.http import HttpServer
+from spire_py.version import SPIRE_VERSION
+
+log = get_logger()
+
+_GIVE_UP_AFTER = timedelta(minutes=1)
+_GIVE_UP_AFTER_WITH_REBOOTSTRAP = timedelta(hours=24)
+
+
+async def run_agent(config: AgentConfig, *, clock: Clock | None = None) -> None:
+    """Run an agent until cancelled.
+
+    Raises:
+        SpireError: it cannot start, or cannot go on.
+        ExceptionGroup: several parts of it cannot go on.
+    """
+    section = config.agent
+    configure_logging(
+        section.log_level, section.log_format, section.log_file, section.log_source_location
+    )
+    log_config_warnings(log, config.warnings)
+    try:
+        await _run(config, clock or SystemClock())
+    except asyncio.CancelledError:
+        log.info("Agent stopped gracefully")
+        raise
+    except BaseExceptionGroup as group:
+        first = _first_of(group)
+        log.error("Agent crashed", error=str(first))
+        if isinstance(first, SpireError):
+            raise first from group
+        raise
+    except SpireError as error:
+        log.error("Agent crashed", error=str(error))
+        raise
+
+
+async def _run(config: AgentConfig, clock: Clock) -> None:
+    section = config.agent
+    log.info("Starting agent", data_dir=section.data_dir, version=SPIRE_VERSION)
+    storage = await asyncio.to_thread(AgentStorage.open, Path(section.data_dir))
+    probe = WorkloadAPIProbe(None if section.disable_workload_api else Path(section.socket_path))
+    async with (
+        load_agent_plugins(config) as plugins,
+        asyncio.TaskGroup() as tasks,
+        _health(config.health_checks, probe, tasks, clock),
+    ):
+        agent = Agent(section, plugins, storage, clock)
+        await agent.run(probe)
+
+
+class Agent:
+    """The parts of one agent. They are made once it has its first identity."""
+
+    def __init__(
+        self, config: AgentSection, plugins: AgentPlugins, storage: AgentStorage, clock: Clock
+    ) -> None:
+        self._config = config
+        self._plugins = plugins
+        self._storage = storage
+        self._clock = clock
+        self._address = ServerAddress(
+            config.server_address, config.server_port, config.trust_domain
+        )
+        self._attestor = join_token_or(plugins.node_attestor, config.read_join_token())
+        self._strategy = RotationStrategy(config.availability_target or timedelta())
+        self._give_up_after = (
+            _GIVE_UP_AFTER
+            if config.rebootstrap_mode == "never"
+            else _GIVE_UP_AFTER_WITH_REBOOTSTRAP
+        )
+
+    async def run(self, probe: WorkloadAPIProbe) -> None:
+        """Get an identity, learn the entries, then serve until cancelled.
+
+        Raises:
+            SpireError: one of these cannot be done, or the server banned this agent.
+        """
+        identity = await self._first_identity()
+        self._warn_of_memory(identity.svid)
+        svid = Watch(identity.svid)
+        cache = WorkloadCache(
+            bundle=identity.bundle, max_svids=self._config.x509_svid_cache_max_size or 1000
+        )
+        async with self._server_client(svid, cache) as client:
+            keeper = self._keeper(svid, cache, client)
+            refresher = SVIDRefresher(
+                cache=cache,
+                signer=client,
+                denials=keeper,
+                clock=self._clock,
+                strategy=self._strategy,
+                key_type=self._config.workload_keys,
+            )
+            synchronizer = Synchronizer(
+                source=client,
+                cache=cache,
+                denials=keeper,
+                on_bundle=self._store_bundle,
+                clock=self._clock,
+                interval=self._config.experimental.sync_interval,
+            )
+            await self._first_sync(client, synchronizer, keeper)
+            services = agent_services(
+                self._config,
+                workloads=cache,
+                attestor=WorkloadAttestation(self._plugins.workload_attestors),
+                jwt_svids=JWTCache(
+                    signer=client,
+                    clock=self._clock,
+                    max_svids=self._config.jwt_svid_cache_max_size or 1000,
+                    hit_timeout=self._config.experimental.jwt_svid_cache_hit_timeout
+                    or CALL_TIMEOUT,
+                ),
+                probe=probe,
+                clock=self._clock,
+            )
+            async with serve_endpoints(self._config, services), asyncio.TaskGroup() as tasks:
+                probe.started = True
+                tasks.create_task(synchronizer.run(), name="sync")
+                tasks.create_task(refresher.run(), name="svid refresher")
+                tasks.create_task(keeper.run(), name="agent svid")
+
+    async def _first_identity(self) -> FirstIdentity:
+        bootstrap = Bootstrap(
+            config=self._config,
+            address=self._address,
+            attestor=self._attestor,
+            keys=self._plugins.key_manager,
+            storage=self._storage,
+            clock=self._clock,
+        )
+        return await retry(
+            bootstrap.first_identity,
+            clock=self._clock,
+            give_up_after=self._give_up_after,
+            message="Failed to retrieve attestation result",
+        )
+
+    async def _first_sync(
+        self, client: ServerClient, synchronizer: Synchronizer, keeper: SVIDKeeper
+    ) -> None:
+        async def sync() -> None:
+            try:
+                await synchronizer.synchronize()
+            except SpireError as error:
+                await keeper.heal(error)
+                raise
+
+        try:
+            await client.post_status(SPIRE_VERSION)
+        except SpireError as error:
+            log.error("Failed to post agent status", error=str(error))
+        await retry(
+            sync,
+            clock=self._clock,
+            give_up_after=self._give_up_after,
+            message="Failed to initialize manager",
+        )
+
+    def _keeper(
+        self, svid: Watch[AgentSVID], cache: WorkloadCache, client: ServerClient
+    ) -> SVIDKeeper:
+        attestation = NodeAttestation(
+            open_channel=lambda: open_channel(self._address, bundle=lambda: cache.bundle),
+            attestor=self._attestor,
+        )
+        return SVIDKeeper(
+            svid=svid,
+            issuer=_Issuer(client, attestation),
+            keys=self._plugins.key_manager,
+            store=_Store(self._storage),
+            clock=self._clock,
+            strategy=self._strategy,
+            on_change=client.reconnect,
+        )
+
+    @asynccontextmanager
+    async def _server_client(
+        self, svid: Watch[AgentSVID], cache: WorkloadCache
+    ) -> AsyncIterator[ServerClient]:
+        client = ServerClient(
+            open_channel=lambda: open_channel(
+                self._address, bundle=lambda: cache.bundle, svid=lambda: svid.value
+            ),
+            trust_domain=self._config.trust_domain,
+            use_sync=self._config.experimental.use_sync_authorized_entries is not False,
+        )
+        try:
+            yield client
+        finally:
+            await client.aclose()
+
+    async def _store_bundle(self, bundle: Bundle) -> None:
+        certificates = tuple(authority.der for authority in bundle.x509_authorities)
+        try:
+            await asyncio.to_thread(self._storage.store, bundle=certificates)
+        except SpireError as error:
+            log.error("Could not store bundle", error=str(error))
+
+    def _warn_of_memory(self, svid: AgentSVID) -> None:
+        if not svid.reattestable and self._plugins.key_manager_name == "memory":
+            log.warning(
+                "Node attestation is not reattestable and the 'memory' key manager is in use; if "
+                "the agent process is restarted, it will be unable to obtain a new SVID and will "
+                "need to be manually evicted to be able to re-attest."
+            )
+
+
+class _Issuer:
+    """Renews over the agent's own connection, attests over a new one."""
+
+    def __init__(self, client: ServerClient, attestation: NodeAttestation) -> None:
+        self._client = client
+        self._attestation = attestation
+
+    async def renew(self, csr: bytes) -> tuple[bytes, ...]:
+        return await self._client.renew(csr)
+
+    async def attest(self, csr: bytes) -> IssuedSVID:
+        return await self._attestation.attest(csr)
+
+
+class _Store:
+    """The agent's SVID on the disk."""
+
+    def __init__(self, storage: AgentStorage) -> None:
+        self._storage = storage
+
+    async def store_svid(self, svid: AgentSVID) -> None:
+        await asyncio.to_thread(
+            self._storage.store, svid=svid.chain, reattestable=svid.reattestable
+        )
+
+    async def delete_svid(self) -> None:
+        try:
+            await asyncio.to_thread(self._storage.delete_svid)
+        except SpireError as error:
+            log.error("Failed to remove SVID", error=str(error))
+
+
+@asynccontextmanager
+async def _health(
+    config: HealthChecks, probe: WorkloadAPIProbe, tasks: asyncio.TaskGroup, clock: Clock
+) -> AsyncIterator[None]:
+    """Live and ready over HTTP, where configured, from before the attestation on."""
+    if not config.listener_enabled:
+        yield
+        return
+    registry = HealthRegistry(clock=clock)
+    registry.add("agent", probe.state)
+    server = HttpServer({config.live_path: registry.live, config.ready_path: registry.ready})
+    await server.listen_tcp(config.host, config.port)
+    checks = tasks.create_task(registry.run(), name="health checks")
+    try:
+        yield
+    finally:
+        checks.cancel()
+        await server.aclose()
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the agent; others of the group came of it."""
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
