@@ -1,0 +1,51 @@
+"""Finds the foreign programs that tests talk to.
+
+`build.py` puts them below `.peers/` at the top of the work tree. SPIRE's own two are never built
+here: they are taken from `SPIRE_SERVER_BIN` and `SPIRE_AGENT_BIN`, or from the `PATH`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PEERS = ROOT / ".peers"
+BIN = PEERS / "bin"
+
+BUILT = {
+    "workload": "go-spiffe: sources, watches, mTLS, tokens",
+    "grpcecho-client": "grpc-go as a client",
+    "grpcecho-server": "grpc-go as a server",
+    "load": "load generator on grpc-go",
+    "h2spec": "conformance of HTTP/2 servers",
+    "py-workload": "py-spiffe: sources, mTLS, tokens",
+    "rust-workload": "the Rust crate spiffe: sources, tokens",
+    "envoy": "Envoy, for SDS",
+}
+FOUND_ONLY = {
+    "spire-server": "SPIRE_SERVER_BIN",
+    "spire-agent": "SPIRE_AGENT_BIN",
+}
+
+
+def peer_binary(name: str) -> Path | None:
+    """The program of that name, or None where it is lacking.
+
+    Raises:
+        KeyError: no peer has that name, which is a mistake in the test.
+    """
+    if name in FOUND_ONLY:
+        text = os.environ.get(FOUND_ONLY[name]) or shutil.which(name)
+        path = Path(text) if text else None
+        return path if path is not None and os.access(path, os.X_OK) else None
+    if name not in BUILT:
+        raise KeyError(f"no peer is named {name!r}; known: {', '.join([*BUILT, *FOUND_ONLY])}")
+    path = BIN / name
+    return path if os.access(path, os.X_OK) else None
+
+
+def must_be_there(name: str) -> bool:
+    """Whether a lacking peer is a failure: in CI, save for SPIRE's own programs."""
+    return name not in FOUND_ONLY and os.environ.get("CI", "") not in ("", "0", "false")
