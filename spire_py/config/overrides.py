@@ -52,9 +52,11 @@ def override(
     copy = Table(body.line)
     copy.update(body)
     copy.lines = dict(body.lines)
-    if not given:
-        return copy
     name = next((key for key in body if key.casefold() == section), section)
+    if not given:
+        # Without the block, its required keys are what is missing.
+        copy.setdefault(name, Table())
+        return copy
     try:
         table = merge(body.get(name) or [])
     except InvalidArgument:

@@ -111,7 +111,7 @@ class Reader:
             name = self._field(model, key, path, line)
             if name is None or _is_nothing(model, name, item):
                 continue
-            lines[(*path, name)] = line if line is not None else lines.get(path)
+            lines[(*path, name)] = line
             if name in fields:
                 self.problems.append(Problem(f'the argument "{key}" was already set', line))
                 continue
@@ -186,8 +186,9 @@ class Reader:
         owner = _owner(model, location)
         key = next((part for part in reversed(location) if isinstance(part, str)), "")
         if fault["type"] == "missing":
-            message = owner.required.get(key, f"{key} must be configured")
-        elif type(cause) is ValueError:
+            self.problems.append(Problem(owner.required.get(key, f"{key} must be configured")))
+            return
+        if type(cause) is ValueError:
             message = str(cause)
         else:
             section = _section(model, location[:1]) if len(location) > 1 else _section(model, ())

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import AfterValidator, InstanceOf
+from pydantic import AfterValidator, BeforeValidator, InstanceOf
 
 from spire_py.config.datastore import DatastoreConfig, read_datastore
 from spire_py.config.durations import short_duration
@@ -42,6 +42,7 @@ from spire_py.config.values import (
     TextList,
     TrustDomainName,
     Whole,
+    as_list,
     duration,
     spiffe_id,
 )
@@ -230,7 +231,7 @@ class ServerSection(LoggingKeys):
     """None for `default_x509_svid_ttl`."""
     jwt_issuer: Text = ""
     disable_jwt_svids: Flag = False
-    admin_ids: tuple[AdminID, ...] = ()
+    admin_ids: Annotated[tuple[AdminID, ...], BeforeValidator(as_list)] = ()
     audit_log_enabled: Flag = False
     prune_attested_nodes_expired_for: Annotated[
         timedelta | None,

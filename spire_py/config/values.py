@@ -59,7 +59,8 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _list(value: object) -> tuple[Any, ...]:
+def as_list(value: object) -> tuple[Any, ...]:
+    """A list; a single text is none, as in SPIRE."""
     if not isinstance(value, (list, tuple)):
         raise WrongShape(f"expected a list, got {kind_of(value)}")
     return tuple(value)
@@ -68,7 +69,7 @@ def _list(value: object) -> tuple[Any, ...]:
 Text: TypeAlias = Annotated[str, BeforeValidator(_text)]
 Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_flag)]
-TextList: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(_list)]
+TextList: TypeAlias = Annotated[tuple[Text, ...], BeforeValidator(as_list)]
 
 
 def duration(fault: str) -> BeforeValidator:

@@ -1,0 +1,666 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spire_py.config.hcl import parse
+from spire_py.config.problems import ConfigProblems
+from spire_py.config.server import (
+    CASubject,
+    ServerConfig,
+    load_server_config,
+    read_server_config,
+)
+from spire_py.config.shared import EXPERIMENTAL_NOTICE
+from spire_py.errors import InvalidArgument, NotFound
+from spire_py.plugin_api.key_manager import KeyType
+from spire_py.spiffe.id import SpiffeID, TrustDomain
+
+from . import printed
+
+PLUGINS = """
+plugins {
+  DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "x.db" } }
+  KeyManager "memory" { plugin_data {} }
+}
+"""
+
+
+def read(server: str = "", rest: str = "", plugins: str = PLUGINS, **options: Any) -> ServerConfig:
+    """A server whose required keys are given on line 1, and `server` from line 2 on."""
+    text = f'server {{ trust_domain = "example.org" data_dir = "/data"\n{server}\n}}\n'
+    return read_server_config(parse(text + rest + plugins), **options)
+
+
+def problems(server: str = "", rest: str = "", plugins: str = PLUGINS) -> list[str]:
+    with pytest.raises(ConfigProblems) as error:
+        read(server, rest, plugins)
+    return [str(problem) for problem in error.value.problems]
+
+
+def warnings(server: str = "", rest: str = "") -> list[str]:
+    return [str(warning) for warning in read(server, rest).warnings]
+
+
+def test_defaults_are_those_of_spire() -> None:
+    config = read()
+    server = config.server
+    assert server.trust_domain == TrustDomain("example.org")
+    assert (server.bind_address, server.bind_port) == ("0.0.0.0", 8081)
+    assert server.socket_path == "/tmp/spire-server/private/api.sock"
+    assert (server.ca_keys, server.jwt_keys) == (KeyType.EC_P256, KeyType.EC_P256)
+    assert server.ca_ttl == timedelta(hours=24)
+    assert server.effective_ca_subject == CASubject(country=("US",), organization=("SPIFFE",))
+    assert server.default_x509_svid_ttl == timedelta(hours=1)
+    assert server.default_jwt_svid_ttl == timedelta(minutes=5)
+    assert server.effective_agent_ttl == timedelta(hours=1)
+    assert (server.log_level, server.log_format, server.log_file) == ("INFO", "", "")
+    assert server.max_attested_node_info_staleness == timedelta(0)
+    assert server.prune_attested_nodes_expired_for is None
+    assert server.prune_attested_nodes_batch_size == 1000
+    assert server.ratelimit.attestation is True
+    assert server.ratelimit.signing is True
+    assert server.experimental.cache_reload_interval == timedelta(seconds=5)
+    assert server.experimental.full_cache_reload_interval == timedelta(hours=24)
+    assert server.experimental.prune_events_older_than == timedelta(hours=12)
+    assert server.experimental.effective_event_timeout == timedelta(minutes=15)
+    assert (config.health_checks.host, config.health_checks.port) == ("localhost", 80)
+    assert (config.health_checks.live_path, config.health_checks.ready_path) == ("/live", "/ready")
+    assert config.health_checks.listener_enabled is False
+    assert (config.telemetry.EnableHostnameLabel, config.telemetry.Prometheus) == (True, None)
+    assert (config.datastore.max_open_conns, config.datastore.max_idle_conns) == (100, 100)
+    assert config.warnings == ()
+
+
+EVERY_KEY = """
+  bind_address = "[::1]"
+  bind_port = "9081"
+  socket_path = "/run/api.sock"
+  ca_key_type = "RSA-2048"
+  jwt_key_type = "ec-p384"
+  ca_ttl = "168h"
+  ca_subject { country = ["DE"] organization = ["ACME"] common_name = "CA" }
+  default_x509_svid_ttl = "2h"
+  default_jwt_svid_ttl = "10m"
+  agent_ttl = "3h"
+  jwt_issuer = "https://issuer"
+  disable_jwt_svids = true
+  admin_ids = ["spiffe://example.org/admin", "spiffe://other.org/admin"]
+  audit_log_enabled = true
+  log_file = "/var/log/x" log_level = "debug" log_format = "JSON" log_source_location = true
+  profiling_enabled = true profiling_port = 6060 profiling_freq = 5 profiling_names = ["heap"]
+  prune_attested_nodes_expired_for = "720h"
+  prune_attested_nodes_batch_size = 10
+  prune_tofu_nodes = true
+  max_attested_node_info_staleness = "10s"
+  ratelimit { attestation = false signing = false }
+  proxy_protocol_trusted_cidrs = ["10.0.0.0/8", "fd00::/8"]
+  federation {
+    bundle_endpoint { address = "1.2.3.4" port = 8443 refresh_hint = "10m"
+      profile "https_web" { serving_cert_file { cert_file_path = "c" key_file_path = "k" } } }
+    federates_with "a.org" { bundle_endpoint_url = "https://a.org"
+      bundle_endpoint_profile "https_spiffe" { endpoint_spiffe_id = "spiffe://a.org/s" } }
+    federates_with "b.org" { bundle_endpoint_url = "https://b.org"
+      bundle_endpoint_profile "https_web" {} }
+  }
+  experimental {
+    cache_reload_interval = "1s" events_based_cache = true full_cache_reload_interval = "2h"
+    prune_events_older_than = "3h" event_timeout = "4m" agent_spiffe_id_as_selector = true
+    require_pq_kem = true wit_key_type = "ec-p384" wit_issuer = "w" feature_flags = ["wit-svid"]
+    auth_opa_policy_engine { local { rego_path = "r" policy_data_path = "p" } }
+  }
+"""
+
+
+def test_every_key_is_kept() -> None:
+    config = read(
+        EVERY_KEY,
+        """telemetry {
+  Prometheus { host = "h" port = 9988 tls { use_spire_svid = true authorized_spiffe_ids = ["a"] } }
+  DogStatsd = [{ address = "a:1" }, { address = "b:2" }]
+  Statsd = [{ address = "c:3" }]
+  M3 = [{ address = "d:4" env = "prod" }]
+  InMem {}
+  MetricPrefix = "p" EnableTrustDomainLabel = true EnableHostnameLabel = false
+  AllowedPrefixes = ["a.b"] BlockedPrefixes = ["c"] AllowedLabels = ["d"] BlockedLabels = ["e"]
+}
+health_checks { listener_enabled = true bind_address = "0.0.0.0" bind_port = 8080
+  live_path = "/l" ready_path = "/r" }
+""",
+    )
+    server, telemetry = config.server, config.telemetry
+    assert (server.host, server.bind_port, server.socket_path) == ("::1", 9081, "/run/api.sock")
+    assert (server.ca_keys, server.jwt_keys) == (KeyType.RSA_2048, KeyType.EC_P384)
+    assert server.ca_subject == CASubject(country=("DE",), organization=("ACME",), common_name="CA")
+    assert server.agent_ttl == timedelta(hours=3)
+    assert server.admin_ids == (
+        SpiffeID.parse("spiffe://example.org/admin"),
+        SpiffeID.parse("spiffe://other.org/admin"),
+    )
+    assert server.log_format == "json"
+    assert server.profiling_names == ("heap",)
+    assert server.prune_attested_nodes_expired_for == timedelta(days=30)
+    assert server.ratelimit.signing is False
+    federation = server.federation
+    assert federation is not None
+    assert federation.bundle_endpoint is not None
+    assert federation.bundle_endpoint.refresh_hint == timedelta(minutes=10)
+    assert federation.bundle_endpoint.profile is not None
+    web = federation.bundle_endpoint.profile.https_web
+    assert web is not None
+    assert web.serving_cert_file is not None
+    assert web.serving_cert_file.file_sync_interval == timedelta(hours=1)
+    profile = federation.federates_with["a.org"].bundle_endpoint_profile
+    assert profile is not None
+    assert profile.https_spiffe is not None
+    assert str(profile.https_spiffe.endpoint_spiffe_id) == "spiffe://a.org/s"
+    assert set(federation.federates_with) == {"a.org", "b.org"}
+    assert server.experimental.effective_event_timeout == timedelta(minutes=4)
+    assert server.experimental.auth_opa_policy_engine is not None
+    assert telemetry.Prometheus is not None
+    assert telemetry.Prometheus.tls is not None
+    assert telemetry.Prometheus.tls.authorized_spiffe_ids == ("a",)
+    assert [sink.address for sink in telemetry.DogStatsd] == ["a:1", "b:2"]
+    assert (telemetry.M3[0].env, telemetry.InMem is not None) == ("prod", True)
+    assert config.health_checks.port == 8080
+    assert [warning.message for warning in config.warnings] == [
+        EXPERIMENTAL_NOTICE,
+        'Developer feature flag "wit-svid" has been enabled',
+    ]
+
+
+def test_empty_texts_and_zeros_count_as_not_given() -> None:
+    server = read('log_level = "" bind_port = 0 ca_ttl = "0s" socket_path = ""').server
+    assert (server.log_level, server.bind_port) == ("INFO", 8081)
+    assert server.ca_ttl == timedelta(hours=24)
+    assert server.socket_path == "/tmp/spire-server/private/api.sock"
+
+
+def test_the_configuration_cannot_be_changed() -> None:
+    config = read()
+    with pytest.raises(ValueError, match="frozen"):
+        config.server.bind_port = 1  # type: ignore[misc]
+
+
+def test_secrets_are_not_shown() -> None:
+    config = read(
+        plugins="""plugins {
+          DataStore "sql" { plugin_data {
+            database_type = "postgres" connection_string = "password=hunter2" } }
+          KeyManager "disk" { plugin_data { keys_path = "hunter2" } } }"""
+    )
+    assert "hunter2" not in repr(config)
+    assert config.datastore.connection_string == "password=hunter2"
+
+
+@pytest.mark.parametrize(
+    ("server", "problem"),
+    [
+        pytest.param(
+            'trust_domian = "x"',
+            'unknown configuration detected: "trust_domian" in server; '
+            'did you mean "trust_domain"? (line 2)',
+            id="unknown key",
+        ),
+        pytest.param(
+            'ca_subject { foo = "x" }',
+            'unknown configuration detected: "foo" in ca_subject (line 2)',
+            id="unknown key of ca_subject",
+        ),
+        pytest.param(
+            "\nratelimit {\n attestaton = true }",
+            'unknown configuration detected: "attestaton" in ratelimit; '
+            'did you mean "attestation"? (line 4)',
+            id="unknown key of ratelimit",
+        ),
+        pytest.param(
+            'federation { bundle_endpoint { port = 1 x = 1 profile "https_spiffe" {} } }',
+            'unknown configuration detected: "x" in bundle endpoint (line 2)',
+            id="unknown key of bundle_endpoint",
+        ),
+        pytest.param(
+            'ca_ttl = "1y"',
+            'could not parse default CA ttl "1y": time: unknown unit "y" in duration "1y" (line 2)',
+            id="CA TTL",
+        ),
+        pytest.param(
+            'default_x509_svid_ttl = "b"',
+            'could not parse default X509 SVID ttl "b": time: invalid duration "b" (line 2)',
+            id="X509-SVID TTL",
+        ),
+        pytest.param(
+            'default_jwt_svid_ttl = "b"',
+            'could not parse default JWT SVID ttl "b": time: invalid duration "b" (line 2)',
+            id="JWT-SVID TTL",
+        ),
+        pytest.param(
+            'agent_ttl = "b"',
+            'could not parse agent ttl "b": time: invalid duration "b" (line 2)',
+            id="agent TTL",
+        ),
+        pytest.param(
+            'agent_ttl = "-1h"',
+            "server: agent_ttl: expected a duration longer than 0 (line 2)",
+            id="negative TTL",
+        ),
+        pytest.param(
+            'ca_key_type = "foo"',
+            'error parsing ca_key_type: key type "foo" is unknown; '
+            "must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384] (line 2)",
+            id="CA key type",
+        ),
+        pytest.param(
+            'jwt_key_type = "foo"',
+            'error parsing jwt_key_type: key type "foo" is unknown; '
+            "must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384] (line 2)",
+            id="JWT key type",
+        ),
+        pytest.param(
+            'log_level = "loud"',
+            'could not start logger: not a valid logrus Level: "loud" (line 2)',
+            id="log level",
+        ),
+        pytest.param(
+            'log_format = "xml"',
+            'could not start logger: unknown logger format: "xml" (line 2)',
+            id="log format",
+        ),
+        pytest.param(
+            'admin_ids = ["spiffe://a/b", "c"]',
+            'could not parse admin ID "c": scheme is missing or invalid (line 2)',
+            id="admin ID",
+        ),
+        pytest.param(
+            'proxy_protocol_trusted_cidrs = ["10.0.0.1"]',
+            'invalid proxy_protocol_trusted_cidrs value "10.0.0.1": '
+            "invalid CIDR address: 10.0.0.1 (line 2)",
+            id="CIDR",
+        ),
+        pytest.param(
+            'bind_port = "many"',
+            "server: bind_port: expected a whole number, got a text (line 2)",
+            id="port is a text",
+        ),
+        pytest.param(
+            "bind_port = 70000",
+            "server: bind_port: expected a port between 1 and 65535 (line 2)",
+            id="port is too large",
+        ),
+        pytest.param(
+            'audit_log_enabled = "true"',
+            "server: audit_log_enabled: expected true or false, got a text (line 2)",
+            id="flag is a text",
+        ),
+        pytest.param(
+            'admin_ids = "spiffe://a/b"',
+            "server: admin_ids: expected a list, got a text (line 2)",
+            id="list is a text",
+        ),
+        pytest.param(
+            "log_file = true",
+            "server: log_file: expected a text, got true or false (line 2)",
+            id="text is a flag",
+        ),
+        pytest.param(
+            "ca_subject = 1", "ca_subject: expected a block, got a number (line 2)", id="block"
+        ),
+        pytest.param(
+            'experimental { named_pipe_name = "x" }',
+            "invalid configuration: named_pipe_name is not supported in this platform; "
+            "please use socket_path instead (line 2)",
+            id="named pipe",
+        ),
+        pytest.param(
+            '\nexperimental {\n event_timeout = "1m"\n sql_transaction_timeout = "1m" }',
+            "both experimental sql_transaction_timeout and event_timeout set, "
+            "only set event_timeout (line 5)",
+            id="both timeouts",
+        ),
+        pytest.param(
+            'experimental { feature_flags = ["z", "a"] }',
+            "error loading feature flags: unknown feature flag(s): [a z] (line 2)",
+            id="feature flags",
+        ),
+        pytest.param(
+            'experimental { cache_reload_interval = "x" }',
+            'could not parse cache reload interval: time: invalid duration "x" (line 2)',
+            id="cache reload interval",
+        ),
+        pytest.param(
+            'federation { federates_with "a.org" { bundle_endpoint_url = "http://a.org"\n'
+            'bundle_endpoint_profile "https_web" {} } }',
+            'federation.federates_with["a.org"].bundle_endpoint_url must use the HTTPS protocol; '
+            'URL found: "http://a.org" (line 2)',
+            id="federation without TLS",
+        ),
+        pytest.param(
+            'federation { federates_with "a.org" { bundle_endpoint_profile "https_web" {} } }',
+            'federation.federates_with["a.org"].bundle_endpoint_url must be configured (line 2)',
+            id="federation without URL",
+        ),
+        pytest.param(
+            'federation { federates_with "a.org" { bundle_endpoint_url = "https://a.org" } }',
+            'federation configuration for trust domain "a.org": '
+            "missing bundle endpoint configuration (line 2)",
+            id="federation without profile",
+        ),
+        pytest.param(
+            'federation { federates_with "a.org" { bundle_endpoint_url = "https://a.org"\n'
+            'bundle_endpoint_profile "https_spiffe" { endpoint_spiffe_id = "x" } } }',
+            "could not get endpoint SPIFFE ID: scheme is missing or invalid (line 3)",
+            id="federation with bad ID",
+        ),
+        pytest.param(
+            'federation { bundle_endpoint { port = 1 profile "https_web" {} } }',
+            "malformed https_web profile configuration: 'acme' or 'serving_cert_file' is required "
+            "(line 2)",
+            id="https_web without certificate",
+        ),
+        pytest.param(
+            "bind_port = 1\nBind_Port = 2",
+            'the argument "Bind_Port" was already set (line 3)',
+            id="twice in other case",
+        ),
+    ],
+)
+def test_fault_is_told_with_its_line(server: str, problem: str) -> None:
+    assert problem in problems(server)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("", ["plugins section must be configured"], id="plugins"),
+        pytest.param("", ["trust_domain must be configured"], id="trust domain"),
+        pytest.param("", ["data_dir must be configured"], id="data dir"),
+        pytest.param(
+            "x = 1", ['unknown configuration detected: "x" in top-level (line 1)'], id="x"
+        ),
+    ],
+)
+def test_empty_file_tells_all_that_is_missing(text: str, expected: list[str]) -> None:
+    with pytest.raises(ConfigProblems) as error:
+        read_server_config(parse(text))
+    assert set(expected) <= {str(problem) for problem in error.value.problems}
+
+
+def test_all_faults_are_told_at_once() -> None:
+    text = 'server {\n trust_domain = "A"\n bind_port = "x"\n ca_ttl = "1"\n}\n'
+    with pytest.raises(ConfigProblems) as error:
+        read_server_config(parse(text))
+    assert str(error.value).splitlines() == [
+        "data_dir must be configured",
+        "plugins section must be configured",
+        (
+            'could not parse trust_domain "A": trust domain characters are limited to lowercase '
+            "letters, numbers, dots, dashes, and underscores (line 2)"
+        ),
+        "server: bind_port: expected a whole number, got a text (line 3)",
+        'could not parse default CA ttl "1": time: missing unit in duration "1" (line 4)',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rest", "problem"),
+    [
+        (
+            "health_checks { listener_enable = true }",
+            (
+                'unknown configuration detected: "listener_enable" in health_checks; '
+                'did you mean "listener_enabled"? (line 4)'
+            ),
+        ),
+        (
+            'health_checks { bind_port = "http" }',
+            "health_checks: bind_port: expected a port between 1 and 65535 (line 4)",
+        ),
+        (
+            'health_checks { live_path = "live" }',
+            'health_checks: live_path: expected a path that begins with "/" (line 4)',
+        ),
+        (
+            'health_checks { live_path = "/x" ready_path = "/x" }',
+            "health_checks: live_path and ready_path must differ (line 4)",
+        ),
+        (
+            "telemetry { Prometheus { prt = 1 port = 1 } }",
+            'unknown configuration detected: "prt" in Prometheus; did you mean "port"? (line 4)',
+        ),
+        (
+            "telemetry { Prometheus {} }",
+            "Prometheus: port: expected a port between 1 and 65535 (line 4)",
+        ),
+        (
+            'telemetry { DogStatsd = [{ address = "a" }, { adress = "b" }] }',
+            (
+                'unknown configuration detected: "adress" in DogStatsd; '
+                'did you mean "address"? (line 4)'
+            ),
+        ),
+        (
+            "telemetry { InMem { x = 1 } }",
+            'unknown configuration detected: "x" in InMem (line 4)',
+        ),
+        (
+            "health_check {}",
+            (
+                'unknown configuration detected: "health_check" in top-level; '
+                'did you mean "health_checks"? (line 4)'
+            ),
+        ),
+    ],
+)
+def test_fault_of_other_sections(rest: str, problem: str) -> None:
+    assert problem in problems(rest=rest + "\n")
+
+
+@pytest.mark.parametrize(
+    ("server", "rest", "warning"),
+    [
+        pytest.param(
+            'default_svid_ttl = "30m"',
+            "",
+            '"default_svid_ttl" in server is an older name; '
+            'please use "default_x509_svid_ttl" (line 2)',
+            id="older name",
+        ),
+        pytest.param(
+            "",
+            "telemetry { Foo = 1 }\n",
+            'unknown configuration detected: "Foo" in telemetry (line 4)',
+            id="unknown key of telemetry",
+        ),
+        pytest.param(
+            "federation { foo = 1 }",
+            "",
+            'unknown configuration detected: "foo" in federation (line 2)',
+            id="unknown key of federation",
+        ),
+        pytest.param(
+            "experimental { foo = 1 }",
+            "",
+            'unknown configuration detected: "foo" in experimental (line 2)',
+            id="unknown key of experimental",
+        ),
+        pytest.param(
+            "\nca_subject {}",
+            "",
+            "ca_subject configurable is set but empty; the default will be used (line 3)",
+            id="empty subject",
+        ),
+        pytest.param(
+            "federation { bundle_endpoint { port = 1 } }",
+            "",
+            "Bundle endpoint is configured but has no profile set, using https_spiffe as default; "
+            "please configure a profile explicitly. This will be fatal in a future release. "
+            "(line 2)",
+            id="no profile",
+        ),
+        pytest.param(
+            'experimental { sql_transaction_timeout = "1m" }',
+            "",
+            "experimental.sql_transaction_timeout is deprecated, "
+            "use experimental.event_timeout instead (line 2)",
+            id="old timeout",
+        ),
+        pytest.param(
+            'default_x509_svid_ttl = "6h"',
+            "",
+            "default_x509_svid_ttl is too high for the configured ca_ttl value. SVIDs with shorter "
+            "lifetimes may be issued. Please set default_x509_svid_ttl to 4h or less, or the "
+            "ca_ttl to 36h or more, to guarantee the full default_x509_svid_ttl lifetime when CA "
+            "rotations are scheduled. (line 2)",
+            id="TTL above a sixth",
+        ),
+        pytest.param(
+            'agent_ttl = "200h"',
+            "",
+            "agent_ttl is too high and the ca_ttl is too low. SVIDs with shorter lifetimes may be "
+            "issued. Please set agent_ttl to 168h or less, and the ca_ttl to 1008h or more, to "
+            "guarantee the full agent_ttl lifetime when CA rotations are scheduled. (line 2)",
+            id="TTL above a week, CA too short",
+        ),
+        pytest.param(
+            'default_jwt_svid_ttl = "200h"\nca_ttl = "2000h"',
+            "",
+            "default_jwt_svid_ttl is too high. SVIDs with shorter lifetimes may be issued. Please "
+            "set default_jwt_svid_ttl to 168h or less to guarantee the full default_jwt_svid_ttl "
+            "lifetime when CA rotations are scheduled. (line 2)",
+            id="TTL above a week",
+        ),
+    ],
+)
+def test_warning_is_told_with_its_line(server: str, rest: str, warning: str) -> None:
+    assert warning in warnings(server, rest)
+
+
+def test_ttl_of_a_sixth_of_the_ca_is_no_cause_for_warning() -> None:
+    assert warnings('default_x509_svid_ttl = "4h"') == []
+
+
+def test_flags_win_over_the_file() -> None:
+    config = read(
+        'bind_port = 1 log_level = "DEBUG" log_file = "f"',
+        overrides={
+            "serverPort": "9000",
+            "bindAddress": "127.0.0.1",
+            "trustDomain": "other.org",
+            "logLevel": "",
+            "logSourceLocation": "true",
+            "data_dir": "/elsewhere",
+        },
+    )
+    server = config.server
+    assert (server.bind_address, server.bind_port) == ("127.0.0.1", 9000)
+    assert (str(server.trust_domain), server.data_dir) == ("other.org", "/elsewhere")
+    assert (server.log_level, server.log_file, server.log_source_location) == ("DEBUG", "f", True)
+
+
+def test_flags_alone_make_a_server_section() -> None:
+    config = read_server_config(
+        parse(PLUGINS), overrides={"trustDomain": "example.org", "dataDir": "/d"}
+    )
+    assert config.server.data_dir == "/d"
+
+
+def test_fault_of_a_flag_has_no_line() -> None:
+    with pytest.raises(ConfigProblems) as error:
+        read(overrides={"serverPort": "x"})
+    assert str(error.value) == "server: bind_port: expected a whole number, got a text"
+
+
+def test_unknown_flag_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(InvalidArgument, match="no flag can set ca_ttl of server"):
+        read(overrides={"ca_ttl": "1h"})
+
+
+def test_missing_file_is_told_with_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "server.conf"
+    with pytest.raises(NotFound) as error:
+        load_server_config(path)
+    assert str(error.value) == f"could not find config file {path}: please use the -config flag"
+
+
+def test_malformed_file_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "server.conf"
+    path.write_text("server {\n x\n}")
+    with pytest.raises(InvalidArgument) as error:
+        load_server_config(path)
+    assert str(error.value) == (
+        f'unable to decode configuration at "{path}": '
+        "line 3: expected '{' or '=' after the key 'x', got '}'"
+    )
+
+
+def test_variables_are_expanded_on_demand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPIRE_TD", "env.org")
+    path = tmp_path / "server.conf"
+    path.write_text('server { trust_domain = "${SPIRE_TD}" data_dir = "$UNSET/d" }' + PLUGINS)
+    assert str(load_server_config(path, expand_env=True).server.trust_domain) == "env.org"
+    with pytest.raises(ConfigProblems, match="could not parse trust_domain"):
+        load_server_config(path)
+
+
+ISTIO_WARNINGS = {
+    '"default_svid_ttl" in server is an older name; please use "default_x509_svid_ttl"': 11,
+    'WorkloadAttestor "k8s" is ignored: it is a plugin of the agent and belongs into the '
+    "agent's file": 32,
+    'WorkloadAttestor "docker" is ignored: it is a plugin of the agent and belongs into the '
+    "agent's file": 43,
+    '"bind_address" in Prometheus is an older name; please use "host"': 97,
+    '"bind_port" in Prometheus is an older name; please use "port"': 98,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param("istio-server", ISTIO_WARNINGS, id="istio"),
+        pytest.param("deep-dive-server", {}, id="deep dive"),
+    ],
+)
+class TestPrintedConfigs:
+    def test_hcl_loads_with_just_these_warnings(self, name: str, expected: dict[str, int]) -> None:
+        config = read_server_config(parse(printed.hcl(name)))
+        assert {warning.message: warning.line for warning in config.warnings} == expected
+
+    @pytest.mark.parametrize("form", [printed.as_json, printed.as_chart_json])
+    def test_json_is_the_same(self, name: str, expected: dict[str, int], form: Any) -> None:
+        config = read_server_config(parse(form(name)))
+        original = read_server_config(parse(printed.hcl(name)))
+        assert {warning.message for warning in config.warnings} == set(expected)
+        assert all(warning.line for warning in config.warnings)
+        assert config.server == original.server
+        assert config.datastore == original.datastore
+        assert config.telemetry == original.telemetry
+        assert config.health_checks == original.health_checks
+        assert [str(plugin) for plugin in config.plugins] == [
+            str(plugin) for plugin in original.plugins
+        ]
+
+
+def test_istio_server_is_understood() -> None:
+    config = read_server_config(parse(printed.hcl("istio-server")))
+    assert config.server.ca_subject.common_name == "SPIRE Server CA for Istio"
+    assert config.server.default_x509_svid_ttl == timedelta(hours=1)
+    assert config.telemetry.Prometheus is not None
+    assert (config.telemetry.Prometheus.host, config.telemetry.Prometheus.port) == ("0.0.0.0", 9988)
+    assert config.health_checks.port == 8080
+    assert config.datastore.database_type == "postgres"
+    assert [str(plugin) for plugin in config.plugins] == [
+        'NodeAttestor "k8s_psat"',
+        'KeyManager "disk"',
+        'UpstreamAuthority "disk"',
+        'Notifier "k8sbundle"',
+    ]
+    assert config.plugins[0].data == {
+        "clusters": {
+            "cluster.local": {
+                "service_account_allow_list": ["spire-agent"],
+                "audience": ["spire-server"],
+            }
+        }
+    }
