@@ -57,16 +57,20 @@ def create_table(table: Table, dialect: str) -> str:
     """The statement that makes one table, less its indexes."""
     columns = ",".join(f'"{column.name}" {_column_type(column, dialect)}' for column in table.c)
     keys = ",".join(f'"{column.name}"' for column in table.primary_key)
+    if len(table.primary_key) > 1:
+        return f'CREATE TABLE "{table.name}" ({columns}, PRIMARY KEY ({keys}))'
     key = "" if "primary key" in columns else f", PRIMARY KEY ({keys})"
     return f'CREATE TABLE "{table.name}" ({columns} {key})'
 
 
 def create_index(index: Index) -> str:
-    """The statement that makes one index."""
+    """The statement that makes one index; only names without an underscore are quoted."""
     kind = "UNIQUE INDEX" if index.unique else "INDEX"
-    columns = ", ".join(f'"{column.name}"' for column in index.columns)
+    columns = ", ".join(
+        column.name if "_" in column.name else f'"{column.name}"' for column in index.columns
+    )
     table = index.table.name if index.table is not None else ""
-    return f'CREATE {kind} {index.name} ON "{table}"({columns})'
+    return f'CREATE {kind} {index.name} ON "{table}"({columns}) '
 
 
 def add_missing_columns(connection: Connection, table: Table) -> None:
@@ -82,4 +86,4 @@ def _column_type(column: Column[object], dialect: str) -> str:
     if column.primary_key and len(column.table.primary_key) == 1:
         return _ID[dialect]
     kind = _TYPES[dialect][type(column.type)]
-    return kind if column.nullable else f"{kind} not null"
+    return kind if column.nullable or column.primary_key else f"{kind} NOT NULL"
