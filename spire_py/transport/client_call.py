@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spire_py.errors import (
@@ -114,7 +115,7 @@ class ClientCall(MessageStream):
             raise Internal("the server answered with more than one message")
         return message
 
-    def on_headers(self, headers: list[Header], end_stream: bool) -> None:
+    def on_headers(self, headers: Sequence[Header], end_stream: bool) -> None:
         fields = dict(headers)
         status = fields.get(b":status")
         if not self._response_seen and status is None:

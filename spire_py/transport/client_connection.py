@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from spire_py.errors import Unavailable
@@ -77,7 +77,7 @@ class ClientConnection(Connection):
 
     # What the server says.
 
-    def open_stream(self, stream_id: int, headers: list[Header], end_stream: bool) -> None:  # noqa: ARG002
+    def open_stream(self, stream_id: int, headers: Sequence[Header], end_stream: bool) -> None:  # noqa: ARG002
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} of the server's own")
 
     def on_settings(self) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from spire_py.runtime.clock import Clock
@@ -12,6 +11,7 @@ from . import frames
 from .frames import ConnectionFault, ErrorCode, StreamFault
 from .headers import Header, HeaderDecoder
 from .limits import ControlBudget, Limits
+from .outbound import Outbound
 
 if TYPE_CHECKING:
     from .sockets import SocketTransport
@@ -19,51 +19,30 @@ if TYPE_CHECKING:
 
 _MAX_CONTINUATIONS = 16
 _MAX_PEER_FRAME = 65_536
-_FLUSH_AT = 64 << 10
 _WINDOW_UPDATE_PER_BYTES = 1024
-_REMEMBERED_RESETS = 256
 
 
-class Connection:
-    """Reads frames, keeps the windows and owns the streams.
-
-    Whatever is written while a read is being handled leaves in one piece at its end.
-    """
+class Connection(Outbound):
+    """Reads frames and hands them to the streams they belong to."""
 
     is_server: ClassVar[bool]
 
     def __init__(self, *, limits: Limits, clock: Clock) -> None:
+        super().__init__(limits=limits, clock=clock)
         now = clock.monotonic()
-        self.limits = limits
-        self.clock = clock
-        self.streams: dict[int, Stream] = {}
-        self.waiting: dict[Stream, None] = {}
-        self.send_window = frames.DEFAULT_WINDOW
-        self.peer_initial_window = frames.DEFAULT_WINDOW
-        self.peer_frame_size = frames.MIN_FRAME_SIZE
         self.peer_max_streams = frames.MAX_STREAM_ID
-        self.buffered_bytes = 0
-        self.last_peer_stream = 0
         self.budget = ControlBudget(limits.control_frames, limits.control_period, now)
-        self.opened_at = self.read_at = self.idle_since = now
+        self.opened_at = self.read_at = now
         self.settings_seen = False
-        self.draining = False
-        self.closed = False
         self.pinged_at: float | None = None
-        self._transport: SocketTransport | None = None
-        self._loop = asyncio.get_running_loop()
         self._headers = HeaderDecoder(limits.header_list_bytes)
         self._recv_window = limits.connection_window
         self._uncredited = 0
-        self._sent_since_update = 0
         self._rest = b""
         self._preface_seen = not self.is_server
         self._block: tuple[int, int, bytearray] | None = None
         self._continuations = 0
         self._incomplete_since: float | None = None
-        self._resets: deque[int] = deque(maxlen=_REMEMBERED_RESETS)
-        self._batch: list[bytes] | None = None
-        self._batch_bytes = 0
         self._handlers = {
             frames.DATA: self._on_data,
             frames.HEADERS: self._on_headers,
@@ -79,7 +58,7 @@ class Connection:
 
     # What a subclass fills in.
 
-    def open_stream(self, stream_id: int, headers: list[Header], end_stream: bool) -> None:
+    def open_stream(self, stream_id: int, headers: Sequence[Header], end_stream: bool) -> None:
         """The peer opened a stream; server only."""
         raise NotImplementedError
 
@@ -97,12 +76,6 @@ class Connection:
         """The connection is gone; its streams were told already."""
 
     # The socket's side.
-
-    @property
-    def transport(self) -> SocketTransport:
-        if self._transport is None:
-            raise RuntimeError("the connection has no socket yet")
-        return self._transport
 
     def connection_made(self, transport: SocketTransport) -> None:
         """The socket is ready: our settings go out at once, before anything is read."""
@@ -150,97 +123,6 @@ class Connection:
         # No cycles: what hangs on us, such as the peer's descriptor, goes at once.
         self._handlers.clear()
         self._transport = None
-
-    # Writing.
-
-    def write(self, data: bytes) -> None:
-        """Send frames. With several calls under way those of one turn of the loop go together."""
-        if self.closed:
-            return
-        if self._batch is None:
-            if len(self.streams) < 2:
-                self.transport.write(data)
-                return
-            self._batch = []
-            self._loop.call_soon(self.flush_batch)
-        self._batch.append(data)
-        self._batch_bytes += len(data)
-        if self._batch_bytes > _FLUSH_AT:
-            batch, self._batch = self._batch, []
-            self._batch_bytes = 0
-            self.transport.write(b"".join(batch))
-
-    def flush_batch(self) -> None:
-        batch, self._batch = self._batch, None
-        if batch:
-            self._batch_bytes = 0
-            if not self.closed:
-                self.transport.write(b"".join(batch) if len(batch) > 1 else batch[0])
-
-    def may_send(self, size: int) -> bool:
-        """Whether `size` bytes of data can leave as one frame, as far as the connection goes."""
-        return (
-            size <= self.send_window and size <= self.peer_frame_size and not self.transport.paused
-        )
-
-    def count_sent(self, size: int) -> None:
-        """Data of `size` bytes is on its way."""
-        self.send_window -= size
-        self._sent_since_update += size
-
-    def flush_waiting(self) -> None:
-        """Send what waits, one frame of each stream in turn."""
-        while self.waiting and self.send_window > 0 and not self.transport.paused:
-            stream = next(iter(self.waiting))
-            del self.waiting[stream]
-            if stream.send_waiting():
-                self.waiting[stream] = None
-
-    def charge(self, size: int) -> bool:
-        """Count bytes that wait; False, and the end of the connection, where they are too many."""
-        self.buffered_bytes += size
-        if self.buffered_bytes > self.limits.buffered_bytes:
-            self.fail(ErrorCode.ENHANCE_YOUR_CALM, "too many bytes wait")
-            return False
-        return True
-
-    def discharge(self, size: int) -> None:
-        self.buffered_bytes -= size
-
-    # The end of streams and of the connection.
-
-    def forget(self, stream: Stream) -> None:
-        """The stream is over; frames that still come for it are ignored or refused."""
-        self.streams.pop(stream.id, None)
-        self.waiting.pop(stream, None)
-        stream.release()
-        if not self.streams:
-            self.idle_since = self.clock.monotonic()
-            if self.draining and not self.closed:
-                self._loop.call_soon(self._close_if_drained)
-
-    def remember_reset(self, stream_id: int) -> None:
-        """Frames under way for a stream that we reset are no fault of the peer."""
-        self._resets.append(stream_id)
-
-    def _close_if_drained(self) -> None:
-        if self.draining and not self.streams and not self.closed:
-            self.close()
-
-    def close(self) -> None:
-        """Close after what was written has left."""
-        self.flush_batch()
-        self.closed = True
-        self.transport.close()
-
-    def fail(self, code: ErrorCode, reason: str = "") -> None:
-        """End the connection with GOAWAY."""
-        if self.closed:
-            return
-        self.write(frames.goaway(self.last_peer_stream, code, reason))
-        self.close()
-        for stream in list(self.streams.values()):
-            stream.abandon(ErrorCode.CANCEL)
 
     def spend(self) -> None:
         """Count a frame that cost the peer nothing."""
@@ -372,6 +254,7 @@ class Connection:
         if stream is not None:
             if stream.remote_closed:
                 raise StreamFault(stream_id, ErrorCode.STREAM_CLOSED, "headers after the end")
+            stream.count_body(0, end_stream)
             stream.on_headers(headers, end_stream)
         elif self._is_idle(stream_id):
             self.open_stream(stream_id, headers, end_stream)
@@ -424,7 +307,9 @@ class Connection:
             if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "settings ack with a payload")
             return
-        for key, value in frames.parse_settings(payload):
+        changes = list(frames.parse_settings(payload))
+        self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+        for key, value in changes:
             if key == frames.INITIAL_WINDOW_SIZE:
                 self._set_initial_window(value)
             elif key == frames.MAX_FRAME_SIZE_SETTING:
@@ -433,7 +318,6 @@ class Connection:
                 self.peer_max_streams = value
             elif key == frames.ENABLE_PUSH and value and not self.is_server:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a server cannot be pushed to")
-        self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
         self.on_settings()
 
     def _set_initial_window(self, size: int) -> None:

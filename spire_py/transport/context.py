@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from spire_py.runtime.clock import Clock
 
 from .headers import Header
@@ -25,7 +27,7 @@ class CallContext:
         *,
         method: str,
         peer: Peer,
-        headers: list[Header],
+        headers: Sequence[Header],
         clock: Clock,
         deadline: float | None = None,
     ) -> None:

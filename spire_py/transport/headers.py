@@ -7,7 +7,7 @@ kept and sent again, and nothing a peer sends makes us hold memory for it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from hpack.huffman_table import (
     HUFFMAN_COMPLETE,
@@ -25,6 +25,7 @@ _STATIC: tuple[Header, ...] = tuple((bytes(n), bytes(v)) for n, v in HeaderTable
 _STATIC_COUNT = len(_STATIC)
 _ENTRY_OVERHEAD = 32  # RFC 7541 section 4.1
 _TABLE_SIZE = 4096
+_MAX_REPEATED_BYTES = 1024
 _MAX_INTEGER_SHIFT = 28
 _MAX_SIZE_UPDATES = 2  # RFC 7541 section 4.2 has at most two at the start of a block
 
@@ -61,25 +62,34 @@ class HeaderDecoder:
         max_list_bytes: the most one block may come to, counted as RFC 9113 section 6.5.2 does.
     """
 
-    __slots__ = ("_max_list_bytes", "_max_size", "_size", "_table")
+    __slots__ = ("_last", "_last_block", "_max_list_bytes", "_max_size", "_size", "_table")
 
     def __init__(self, max_list_bytes: int) -> None:
         self._table: deque[Header] = deque()
         self._size = 0
         self._max_size = _TABLE_SIZE
         self._max_list_bytes = max_list_bytes
+        self._last_block: bytes | None = None
+        self._last: Sequence[Header] = ()
 
-    def decode(self, block: bytes) -> list[Header]:
+    def decode(self, block: bytes) -> Sequence[Header]:
         """The headers of a whole block.
+
+        Clients repeat themselves: a block that equals the one before, while the table is as it
+        was, gives the very same object again.
 
         Raises:
             ConnectionFault: the block is malformed or larger than allowed. The connection's
                 compression state is lost then, so it cannot go on.
         """
+        if block == self._last_block:
+            return self._last
+        self._last_block = block if len(block) <= _MAX_REPEATED_BYTES else None
         try:
-            return self._decode(block)
+            self._last = self._decode(block)
         except IndexError as error:
             raise _broken("truncated header block") from error
+        return self._last
 
     def _decode(self, block: bytes) -> list[Header]:
         headers: list[Header] = []
@@ -122,6 +132,7 @@ class HeaderDecoder:
         return self._table[index - _STATIC_COUNT - 1]
 
     def _insert(self, header: Header) -> None:
+        self._last_block = None
         self._table.appendleft(header)
         self._size += len(header[0]) + len(header[1]) + _ENTRY_OVERHEAD
         self._evict()
@@ -129,6 +140,7 @@ class HeaderDecoder:
     def _resize(self, size: int) -> None:
         if size > _TABLE_SIZE:
             raise _broken("table size")
+        self._last_block = None
         self._max_size = size
         self._evict()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError, Message
@@ -51,7 +51,6 @@ class ServerCall(MessageStream):
     __slots__ = (
         "_compress",
         "_ended",
-        "_expected",
         "_headers_sent",
         "_method",
         "_server",
@@ -70,7 +69,6 @@ class ServerCall(MessageStream):
         context: CallContext,
         reader: MessageReader,
         compress: bool,
-        content_length: int | None,
     ) -> None:
         super().__init__(connection, stream_id, reader)
         self.context = context
@@ -79,7 +77,6 @@ class ServerCall(MessageStream):
         self._compress = compress
         self._headers_sent = False
         self._ended = False
-        self._expected = content_length
         self._started_at = connection.read_at
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -93,15 +90,13 @@ class ServerCall(MessageStream):
 
     # What the peer sends.
 
-    def on_headers(self, headers: list[Header], end_stream: bool) -> None:
+    def on_headers(self, headers: Sequence[Header], end_stream: bool) -> None:
         if not end_stream or any(name[:1] == b":" for name, _ in headers):
             raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "trailers")
         self.remote_closed = True
         self.on_data(b"", True)
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
-        if self._expected is not None:
-            self._check_length(len(data), end_stream)
         if self._ended:
             return
         try:
@@ -119,11 +114,6 @@ class ServerCall(MessageStream):
     def on_closed(self, _code: ErrorCode) -> None:
         self._end(StatusCode.CANCELLED)
         self._cancel()
-
-    def _check_length(self, size: int, end_stream: bool) -> None:
-        self._expected = (self._expected or 0) - size
-        if self._expected < 0 or (end_stream and self._expected):
-            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "content-length")
 
     def _last_request(self, data: bytes) -> bytes:
         self.keep(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -85,6 +85,8 @@ class ServerConnection(Connection):
         self.running = 0
         self._methods = methods
         self._lost = lost
+        self._last_headers: Sequence[Header] | None = None
+        self._last_request = Request()
         self._goaway_sent = False
         self._retire_at: float | None = None
         if max_age is not None:
@@ -94,16 +96,19 @@ class ServerConnection(Connection):
 
     # Requests.
 
-    def open_stream(self, stream_id: int, headers: list[Header], end_stream: bool) -> None:
+    def open_stream(self, stream_id: int, headers: Sequence[Header], end_stream: bool) -> None:
         self.last_peer_stream = stream_id
         busy = max(len(self.streams), self.running)
         if self.draining or busy >= self.limits.concurrent_streams:
             raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM)
-        request = read_request(stream_id, headers)
+        if headers is not self._last_headers:  # the same object means the same request
+            self._last_request = read_request(stream_id, headers)
+            self._last_headers = headers
+        request = self._last_request
         if end_stream and request.content_length:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "content-length")
         if request.method != b"POST" or not request.content_type.startswith(b"application/grpc"):
-            self._begin(_NotGrpc(self, stream_id), end_stream)
+            self._begin(_NotGrpc(self, stream_id), request, end_stream)
             return
         method = self._methods.get(request.path)
         if method is None or method.handler is None:
@@ -116,7 +121,7 @@ class ServerConnection(Connection):
             self._refuse(stream_id, StatusCode.INTERNAL, error.message, end_stream)
             return
         call = self._call(stream_id, method, request, headers, timeout)
-        self._begin(call, end_stream)
+        self._begin(call, request, end_stream)
         call.begin(timeout)
         if end_stream:
             call.on_data(b"", True)
@@ -126,7 +131,7 @@ class ServerConnection(Connection):
         stream_id: int,
         method: Method,
         request: Request,
-        headers: list[Header],
+        headers: Sequence[Header],
         timeout: float | None,
     ) -> ServerCall:
         context = CallContext(
@@ -143,11 +148,11 @@ class ServerConnection(Connection):
             context=context,
             reader=MessageReader(self.limits.message_bytes, request.encoding),
             compress=self.limits.compress_responses and request.accepts_gzip,
-            content_length=request.content_length,
         )
 
-    def _begin(self, stream: Stream, end_stream: bool) -> None:
+    def _begin(self, stream: Stream, request: Request, end_stream: bool) -> None:
         self.streams[stream.id] = stream
+        stream.expected_bytes = request.content_length
         stream.remote_closed = end_stream
         if isinstance(stream, _NotGrpc):
             stream.answer()
@@ -227,7 +232,7 @@ class ServerConnection(Connection):
 _RETIRE_PING = b"retire\x00\x00"
 
 
-def read_request(stream_id: int, headers: list[Header]) -> Request:
+def read_request(stream_id: int, headers: Sequence[Header]) -> Request:
     """Check a request's header block by RFC 9113 section 8 and pick what gRPC needs.
 
     Raises:
@@ -308,7 +313,7 @@ class _NotGrpc(Stream):
         self.send(self._BODY)
         self.finish(frames.frame(frames.DATA, frames.END_STREAM, self.id))
 
-    def on_headers(self, headers: list[Header], end_stream: bool) -> None:
+    def on_headers(self, headers: Sequence[Header], end_stream: bool) -> None:
         if not end_stream or any(name[:1] == b":" for name, _ in headers):
             raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "trailers")
         self.on_data(b"", True)

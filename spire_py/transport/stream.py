@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .frames import DATA, ErrorCode, StreamFault, frame_header, rst_stream, window_update
@@ -25,6 +26,7 @@ class Stream:
         "_waiter",
         "closed",
         "connection",
+        "expected_bytes",
         "id",
         "progress_at",
         "recv_window",
@@ -37,6 +39,7 @@ class Stream:
         self.id = stream_id
         self.send_window = connection.peer_initial_window
         self.recv_window = connection.limits.stream_window
+        self.expected_bytes: int | None = None
         self.remote_closed = False
         self.closed = False
         self.progress_at = 0.0
@@ -47,7 +50,7 @@ class Stream:
 
     # What a subclass fills in; called by the connection only.
 
-    def on_headers(self, headers: list[Header], end_stream: bool) -> None:
+    def on_headers(self, headers: Sequence[Header], end_stream: bool) -> None:
         """A further header block arrived."""
         raise NotImplementedError
 
@@ -149,9 +152,18 @@ class Stream:
             raise StreamFault(self.id, ErrorCode.FLOW_CONTROL_ERROR, "stream window")
         if frame_size > len(data):
             self.credit(frame_size - len(data))  # padding is used up at once
+        self.count_body(len(data), end_stream)
         if end_stream:
             self.remote_closed = True
         self.on_data(data, end_stream)
+
+    def count_body(self, size: int, end_stream: bool) -> None:
+        """Hold the body against the `content-length` of its headers (RFC 9113 section 8.1.1)."""
+        if self.expected_bytes is None:
+            return
+        self.expected_bytes -= size
+        if self.expected_bytes < 0 or (end_stream and self.expected_bytes):
+            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "content-length")
 
     def credit(self, size: int) -> None:
         """Allow the peer `size` more bytes; told to it in larger steps."""
