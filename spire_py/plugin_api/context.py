@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from spire_py.runtime.watch import Watch
+from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 
 
@@ -19,6 +21,9 @@ class PluginContext:
 
     trust_domain: TrustDomain
     warnings: list[str] = field(default_factory=list)
+    trust_bundle: Watch[Bundle] | None = None
+    """The trust domain's own bundle as the server sees it. None in an agent and in `validate`; to
+    be read when a plugin is used, not when it is made (feature K27)."""
 
 
 @runtime_checkable

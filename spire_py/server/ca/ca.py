@@ -122,6 +122,7 @@ class CA:
     no active authority.
 
     Args:
+        trust_bundle: where the CA manager sets the trust domain's own bundle.
         threads: how many batches are signed at a time; None is one for each core, at most four.
     """
 
@@ -131,10 +132,11 @@ class CA:
         trust_domain: TrustDomain,
         clock: Clock,
         defaults: SVIDDefaults = SVIDDefaults(),
+        trust_bundle: Watch[Bundle] | None = None,
         threads: int | None = None,
     ) -> None:
         self.trust_domain = trust_domain
-        self.trust_bundle = Watch(Bundle(trust_domain))
+        self.trust_bundle = trust_bundle or Watch(Bundle(trust_domain))
         """The trust domain's own bundle as last seen in the datastore; the CA manager sets it."""
         self._clock = clock
         self._defaults = defaults

@@ -1,0 +1,1 @@
+"""KeyManager plugins, for server and agent alike."""

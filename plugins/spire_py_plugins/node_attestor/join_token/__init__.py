@@ -1,0 +1,1 @@
+"""NodeAttestor `join_token` (feature I1). The server's end is built into the server."""

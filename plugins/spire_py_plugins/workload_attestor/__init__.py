@@ -1,0 +1,1 @@
+"""WorkloadAttestor plugins of the agent."""

@@ -1,0 +1,1 @@
+"""Node attestation that the server does itself, without a plugin."""

@@ -1,0 +1,629 @@
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+from spire_py_plugins.node_attestor.x509pop import agent as agent_end
+from spire_py_plugins.node_attestor.x509pop import server as server_end
+from spire_py_plugins.node_attestor.x509pop.messages import (
+    ECDSA,
+    RSA,
+    read_message,
+    read_payload,
+    write_message,
+    write_payload,
+)
+from spire_py_plugins.node_attestor.x509pop.proof import proof_for, respond
+
+from spire_py.crypto.keys import PrivateKey
+from spire_py.errors import (
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    PermissionDenied,
+    SpireError,
+)
+from spire_py.plugin_api.context import PluginContext
+from spire_py.plugin_api.node_attestor import AgentNodeAttestor, ServerNodeAttestor
+from spire_py.runtime.watch import Watch
+from spire_py.spiffe.bundle import Bundle, X509Authority
+from spire_py.spiffe.id import TrustDomain
+from tests.contracts.node_attestor import NodeAttestorContract, attest, no_challenge
+from tests.fakes.pki import Issued, issue
+
+TRUST_DOMAIN = TrustDomain("example.org")
+
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+SMALL_RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+
+ROOT = issue(name="root", is_ca=True)
+INTERMEDIATE = issue(ROOT, name="intermediate", is_ca=True)
+OTHER_ROOT = issue(name="other root", is_ca=True)
+
+
+@pytest.fixture
+def context() -> PluginContext:
+    bundle = Bundle(TRUST_DOMAIN, x509_authorities=(X509Authority(ROOT.der),))
+    return PluginContext(TRUST_DOMAIN, trust_bundle=Watch(bundle))
+
+
+MakeServer = Callable[..., ServerNodeAttestor]
+
+
+@pytest.fixture
+def make_server(tmp_path: Path, context: PluginContext) -> MakeServer:
+    """Makes a server end: in mode external_pki it trusts ROOT unless it is told otherwise."""
+
+    def make(**settings: Any) -> ServerNodeAttestor:
+        if settings.get("mode") != "spiffe" and "ca_bundle_paths" not in settings:
+            bundle = tmp_path / "ca.pem"
+            bundle.write_text(ROOT.pem)
+            settings["ca_bundle_path"] = str(bundle)
+        return server_end.configure(settings, context)
+
+    return make
+
+
+class GivenIdentity:
+    """An identity source that holds one."""
+
+    def __init__(self, leaf: Issued, *others: Issued, key: PrivateKey | None = None) -> None:
+        certificates = (leaf.der, *(other.der for other in others))
+        self.identity = agent_end.Identity(certificates, key or leaf.key)
+
+    async def fetch(self) -> agent_end.Identity:
+        return self.identity
+
+
+def agent_of(leaf: Issued, *others: Issued, key: PrivateKey | None = None) -> AgentNodeAttestor:
+    return agent_end.X509PopAgent(GivenIdentity(leaf, *others, key=key))
+
+
+class TestExternalPKI(NodeAttestorContract):
+    @pytest.fixture
+    def server(self, make_server: MakeServer) -> ServerNodeAttestor:
+        return make_server()
+
+    @pytest.fixture
+    def agent(self) -> AgentNodeAttestor:
+        return agent_of(issue(INTERMEDIATE, name="node"), INTERMEDIATE)
+
+
+class TestExternalPKIWithRSA(NodeAttestorContract):
+    @pytest.fixture
+    def server(self, make_server: MakeServer) -> ServerNodeAttestor:
+        return make_server()
+
+    @pytest.fixture
+    def agent(self) -> AgentNodeAttestor:
+        return agent_of(issue(ROOT, name="node", key=RSA_KEY))
+
+
+class TestSpiffe(NodeAttestorContract):
+    @pytest.fixture
+    def server(self, make_server: MakeServer) -> ServerNodeAttestor:
+        return make_server(mode="spiffe")
+
+    @pytest.fixture
+    def agent(self) -> AgentNodeAttestor:
+        return agent_of(issue(ROOT, uris=["spiffe://example.org/spire-exchange/node"]))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(ec.generate_private_key(ec.SECP256R1()), id="P-256"),
+        pytest.param(ec.generate_private_key(ec.SECP384R1()), id="P-384"),
+        pytest.param(ec.generate_private_key(ec.SECP521R1()), id="P-521"),
+        pytest.param(RSA_KEY, id="RSA"),
+    ],
+)
+async def test_keys_of_all_kinds_attest(make_server: MakeServer, key: PrivateKey) -> None:
+    leaf = issue(ROOT, name="node", key=key)
+    result = await attest(make_server(), agent_of(leaf))
+    assert result.agent_id.path == f"/spire/agent/x509pop/{hashlib.sha1(leaf.der).hexdigest()}"
+    assert result.can_reattest
+
+
+async def test_selectors_tell_name_authorities_serial_number_and_sans(
+    make_server: MakeServer,
+) -> None:
+    leaf = issue(
+        INTERMEDIATE,
+        name="node.example.org",
+        serial_number=0xABC,
+        uris=[
+            "x509pop://example.org/zone/eu/west-1",
+            "x509pop://example.org/rack/7%20b",
+            "x509pop://example.org/nothing",
+            "x509pop://other.org/zone/us",
+            "x509pop://example.org/bad/%ff",
+        ],
+    )
+    result = await attest(make_server(), agent_of(leaf, INTERMEDIATE))
+    assert [str(selector) for selector in result.selectors] == [
+        "x509pop:subject:cn:node.example.org",
+        f"x509pop:ca:fingerprint:{hashlib.sha1(INTERMEDIATE.der).hexdigest()}",
+        f"x509pop:ca:fingerprint:{hashlib.sha1(ROOT.der).hexdigest()}",
+        "x509pop:serialnumber:0abc",
+        "x509pop:san:rack:7 b",
+        "x509pop:san:zone:eu/west-1",
+    ]
+
+
+async def test_a_pinned_certificate_attests_without_a_ca(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    node = issue(name="node")
+    (tmp_path / "node.pem").write_text(node.pem)
+    server = make_server(ca_bundle_paths=[str(tmp_path / "node.pem")])
+    result = await attest(server, agent_of(node))
+    assert not [text for text in map(str, result.selectors) if "ca:fingerprint" in text]
+
+
+async def test_each_of_several_bundles_is_trusted(make_server: MakeServer, tmp_path: Path) -> None:
+    (tmp_path / "1.pem").write_text(OTHER_ROOT.pem)
+    (tmp_path / "2.pem").write_text(ROOT.pem)
+    server = make_server(ca_bundle_paths=[str(tmp_path / "1.pem"), str(tmp_path / "2.pem")])
+    await attest(server, agent_of(issue(ROOT, name="a")))
+    await attest(server, agent_of(issue(OTHER_ROOT, name="b")))
+
+
+_NOW = datetime.now(UTC)
+_DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        pytest.param(issue(OTHER_ROOT, name="node"), id="other CA"),
+        pytest.param(issue(INTERMEDIATE, name="node"), id="intermediate missing"),
+        pytest.param(issue(name="node"), id="self-signed"),
+        pytest.param(issue(issue(ROOT, name="x"), name="node"), id="signed by a leaf"),
+        pytest.param(
+            issue(ROOT, name="node", not_before=_NOW - 2 * _DAY, not_after=_NOW - _DAY),
+            id="expired",
+        ),
+        pytest.param(
+            issue(ROOT, name="node", not_before=_NOW + _DAY, not_after=_NOW + 2 * _DAY),
+            id="not yet valid",
+        ),
+    ],
+)
+async def test_a_certificate_that_is_not_trusted_is_refused(
+    make_server: MakeServer, leaf: Issued
+) -> None:
+    with pytest.raises(PermissionDenied, match=r"^certificate verification failed: "):
+        await make_server().attest(await agent_of(leaf).payload(), no_challenge)
+
+
+async def test_a_leaf_as_intermediate_signs_nothing(make_server: MakeServer) -> None:
+    middle = issue(ROOT, name="middle")
+    with pytest.raises(PermissionDenied, match="certificate verification failed"):
+        await attest(make_server(), agent_of(issue(middle, name="node"), middle))
+
+
+async def test_another_key_proves_nothing(make_server: MakeServer) -> None:
+    for key in (ec.generate_private_key(ec.SECP256R1()), None):
+        leaf = issue(ROOT, name="node", key=RSA_KEY if key is None else None)
+        agent = agent_of(leaf, key=key or SMALL_RSA_KEY)
+        with pytest.raises(PermissionDenied, match=r"^challenge response verification failed: "):
+            await attest(make_server(), agent)
+
+
+async def test_an_old_response_proves_nothing(make_server: MakeServer) -> None:
+    agent = agent_of(issue(ROOT, name="node"))
+    payload = await agent.payload()
+    heard: list[bytes] = []
+
+    async def listen(challenge: bytes) -> bytes:
+        heard.append(await agent.respond(challenge))
+        return heard[-1]
+
+    await make_server().attest(payload, listen)
+
+    async def replay(_challenge: bytes) -> bytes:
+        return heard[0]
+
+    with pytest.raises(PermissionDenied, match="ECDSA signature verify failed"):
+        await make_server().attest(payload, replay)
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "message"),
+    [
+        pytest.param(b"", InvalidArgument, "unable to unmarshal challenge response: ", id="empty"),
+        pytest.param(b"[]", InvalidArgument, "unable to unmarshal", id="list"),
+        pytest.param(
+            b"{}", PermissionDenied, "verification failed: expecting ECDSA response", id="none"
+        ),
+        pytest.param(
+            b'{"ecdsa_signature": {}}', InvalidArgument, "nonce must be a base64", id="no fields"
+        ),
+        pytest.param(
+            write_message(RSA, nonce=b"n" * 32, signature=b"s"),
+            PermissionDenied,
+            "expecting ECDSA response",
+            id="other kind",
+        ),
+        pytest.param(
+            write_message(ECDSA, nonce=b"n", r=b"r", s=b"s"),
+            PermissionDenied,
+            "invalid response nonce",
+            id="short nonce",
+        ),
+        pytest.param(
+            write_message(ECDSA, nonce=b"n" * 32, r=b"", s=b""),
+            PermissionDenied,
+            "ECDSA signature verify failed",
+            id="zeros",
+        ),
+        pytest.param(
+            write_message(ECDSA, nonce=b"n" * 32, r=b"\xff" * 67, s=b"s"),
+            PermissionDenied,
+            "ECDSA signature verify failed",
+            id="long scalar",
+        ),
+        pytest.param(b" " * 20_000, InvalidArgument, "unable to unmarshal", id="too long"),
+    ],
+)
+async def test_a_bad_response_is_refused(
+    make_server: MakeServer, response: bytes, error: type[SpireError], message: str
+) -> None:
+    async def answer(_challenge: bytes) -> bytes:
+        return response
+
+    payload = await agent_of(issue(ROOT, name="node")).payload()
+    with pytest.raises(error, match=message):
+        await make_server().attest(payload, answer)
+
+
+async def test_a_bad_rsa_signature_is_refused(make_server: MakeServer) -> None:
+    async def answer(_challenge: bytes) -> bytes:
+        return write_message(RSA, nonce=b"n" * 32, signature=b"s" * 256)
+
+    payload = await agent_of(issue(ROOT, name="node", key=RSA_KEY)).payload()
+    with pytest.raises(PermissionDenied, match="RSA signature verify failed"):
+        await make_server().attest(payload, answer)
+
+
+@pytest.mark.parametrize(
+    ("certificates", "message"),
+    [
+        pytest.param([], "no certificate to attest", id="none"),
+        pytest.param([b"x"], "unable to parse leaf certificate: ", id="no leaf"),
+        pytest.param(
+            [ROOT.der, b"x"], "unable to parse intermediate certificate 0: ", id="no intermediate"
+        ),
+        pytest.param([ROOT.der] * 6, "too many intermediate certificates", id="too many"),
+        pytest.param(
+            [issue(ROOT, name="node", key=SMALL_RSA_KEY).der],
+            "leaf certificate key size too large",
+            id="large leaf key",
+        ),
+        pytest.param(
+            [ROOT.der, issue(ROOT, name="node", key=SMALL_RSA_KEY).der],
+            "intermediate certificate 0 key size too large",
+            id="large intermediate key",
+        ),
+    ],
+)
+async def test_a_bad_chain_is_refused(
+    make_server: MakeServer, certificates: list[bytes], message: str
+) -> None:
+    server = make_server(max_rsa_key_size=2048)
+    with pytest.raises(InvalidArgument, match=message):
+        await server.attest(write_payload(certificates), no_challenge)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(b'{"certificates": {}}', id="object"),
+        pytest.param(b'{"certificates": [1]}', id="number"),
+        pytest.param(b'{"certificates": ["!"]}', id="no base64"),
+    ],
+)
+async def test_a_malformed_payload_is_told_of(make_server: MakeServer, payload: bytes) -> None:
+    with pytest.raises(InvalidArgument, match=r"^failed to unmarshal data: "):
+        await make_server().attest(payload, no_challenge)
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        pytest.param(issue(ROOT, name="node", digital_signature=False), id="other usage"),
+        pytest.param(issue(ROOT, name="node", key_usage=False), id="no usage"),
+    ],
+)
+async def test_a_certificate_not_for_signatures_gets_no_challenge(
+    make_server: MakeServer, leaf: Issued
+) -> None:
+    with pytest.raises(Internal, match="not intended for digital signature use"):
+        await make_server().attest(await agent_of(leaf).payload(), no_challenge)
+
+
+async def test_an_ed25519_key_gets_no_challenge(make_server: MakeServer) -> None:
+    key: Any = ed25519.Ed25519PrivateKey.generate()
+    leaf = issue(ROOT, name="node", key=key)
+    with pytest.raises(SpireError, match=r"unsupported|verification failed"):
+        await make_server().attest(write_payload([leaf.der]), no_challenge)
+
+
+async def test_the_path_follows_the_template(make_server: MakeServer) -> None:
+    server = make_server(agent_path_template="/cn/{{ .Subject.CommonName | lower }}")
+    result = await attest(server, agent_of(issue(ROOT, name="Node-1")))
+    assert str(result.agent_id) == "spiffe://example.org/spire/agent/cn/node-1"
+
+
+async def test_every_field_of_the_template_has_a_value(make_server: MakeServer) -> None:
+    server = make_server(
+        agent_path_template="/{{ .PluginName }}/{{ .TrustDomain }}/{{ .SerialNumberHex }}"
+        "/{{ .SerialNumber }}/{{ .URISanSelectors.zone }}"
+        '/{{ .Subject.Organization | join "-" | default "none" }}'
+    )
+    leaf = issue(ROOT, name="n", serial_number=0xABC, uris=["x509pop://example.org/zone/a"])
+    result = await attest(server, agent_of(leaf))
+    assert result.agent_id.path == "/spire/agent/x509pop/example.org/0abc/2748/a/none"
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        pytest.param("/{{ .Subject.CommonName }}", "white space", id="blank"),
+        pytest.param("/{{ .Subject.CommonName }}", "", id="empty"),
+        pytest.param("/{{ .Subject.CommonName }}", "..", id="dots"),
+        pytest.param("/a/{{ .Subject.CommonName }}", "../../server", id="upwards"),
+        pytest.param("{{ .Subject.CommonName }}", "node", id="no slash"),
+        pytest.param("/{{ .URISanSelectors.zone }}", "node", id="no value"),
+    ],
+)
+async def test_what_gives_no_legal_path_is_refused(
+    make_server: MakeServer, template: str, name: str
+) -> None:
+    server = make_server(agent_path_template=template)
+    with pytest.raises(Internal, match=r"^failed to make spiffe id: "):
+        await attest(server, agent_of(issue(ROOT, name=name)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "svid", "path"),
+    [
+        pytest.param({}, "/spire-exchange/a/b", "/spire/agent/x509pop/a/b", id="default"),
+        pytest.param({"spiffe_prefix": "/node"}, "/node/a", "/spire/agent/x509pop/a", id="own"),
+        pytest.param({"spiffe_prefix": ""}, "/node/a", "/spire/agent/x509pop/node/a", id="any"),
+    ],
+)
+async def test_an_svid_is_exchanged(
+    make_server: MakeServer, settings: dict[str, Any], svid: str, path: str
+) -> None:
+    leaf = issue(ROOT, uris=[f"spiffe://example.org{svid}", "x509pop://example.org/zone/eu"])
+    result = await attest(make_server(mode="spiffe", **settings), agent_of(leaf))
+    assert result.agent_id.path == path
+    assert "x509pop:san:zone:eu" in map(str, result.selectors)
+
+
+@pytest.mark.parametrize(
+    ("uris", "message"),
+    [
+        pytest.param([], "valid SVID x509 cert not found", id="no SAN"),
+        pytest.param(["https://example.org/spire-exchange/a"], "not found", id="other scheme"),
+        pytest.param(["spiffe://other.org/spire-exchange/a"], "not found", id="other domain"),
+        pytest.param(["spiffe://example.org/spire-exchange//a"], "not found", id="no SPIFFE ID"),
+        pytest.param(["spiffe://example.org/a"], "x509 cert doesnt match SVID prefix", id="prefix"),
+        pytest.param(["spiffe://example.org/spire-exchange"], "doesnt match", id="prefix alone"),
+    ],
+)
+async def test_an_svid_that_may_not_be_exchanged_is_refused(
+    make_server: MakeServer, uris: list[str], message: str
+) -> None:
+    with pytest.raises(PermissionDenied, match=message):
+        await attest(make_server(mode="spiffe"), agent_of(issue(ROOT, uris=uris)))
+
+
+async def test_mode_spiffe_follows_the_bundle(context: PluginContext) -> None:
+    assert context.trust_bundle is not None
+    server = server_end.configure({"mode": "spiffe"}, context)
+    agent = agent_of(issue(OTHER_ROOT, uris=["spiffe://example.org/spire-exchange/node"]))
+    with pytest.raises(PermissionDenied, match="certificate verification failed"):
+        await attest(server, agent)
+    context.trust_bundle.set(Bundle(TRUST_DOMAIN, (X509Authority(OTHER_ROOT.der),)))
+    await attest(server, agent)
+
+
+async def test_mode_spiffe_trusts_nobody_while_the_bundle_is_empty(context: PluginContext) -> None:
+    assert context.trust_bundle is not None
+    context.trust_bundle.set(Bundle(TRUST_DOMAIN))
+    agent = agent_of(issue(ROOT, uris=["spiffe://example.org/spire-exchange/node"]))
+    with pytest.raises(PermissionDenied, match="no CA certificate to trust"):
+        await attest(server_end.configure({"mode": "spiffe"}, context), agent)
+
+
+async def test_mode_spiffe_needs_a_bundle() -> None:
+    server = server_end.configure({"mode": "spiffe"}, PluginContext(TRUST_DOMAIN))
+    agent = agent_of(issue(ROOT, uris=["spiffe://example.org/spire-exchange/node"]))
+    with pytest.raises(Internal, match="failed to get trust bundle"):
+        await attest(server, agent)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        pytest.param({}, "one of ca_bundle_path or ca_bundle_paths must be", id="no bundle"),
+        pytest.param(
+            {"ca_bundle_path": "/a", "ca_bundle_paths": ["/b"]}, "not both", id="both bundles"
+        ),
+        pytest.param(
+            {"ca_bundle_path": "/does/not/exist"}, 'load trust bundle "/does/not', id="missing"
+        ),
+        pytest.param({"ca_bundle_path": "/dev/null"}, "no PEM blocks", id="empty bundle"),
+        pytest.param({"mode": "x"}, "mode can only be either spiffe or external_pki", id="mode"),
+        pytest.param(
+            {"mode": "spiffe", "ca_bundle_path": "/a"}, "in spiffe mode", id="bundle in spiffe"
+        ),
+        pytest.param(
+            {"mode": "spiffe", "agent_path_template": "{{"}, "agent svid template", id="template"
+        ),
+        pytest.param(
+            {"mode": "spiffe", "max_intermediates": 0}, "must be greater than 0", id="depth"
+        ),
+        pytest.param(
+            {"mode": "spiffe", "max_rsa_key_size": -1}, "must be greater than 0", id="key size"
+        ),
+        pytest.param(
+            {"mode": "spiffe", "verify_client_ip": True}, "is not supported", id="client IP"
+        ),
+    ],
+)
+def test_bad_settings_of_the_server_are_refused(
+    context: PluginContext, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        server_end.configure(settings, context)
+
+
+def test_the_name_in_spires_page_is_warned_of(context: PluginContext) -> None:
+    server_end.configure({"mode": "spiffe", "svid_prefix": "/x"}, context)
+    assert context.warnings == [
+        'unknown setting "svid_prefix" encountered; did you mean "spiffe_prefix"?'
+    ]
+
+
+def write_identity(directory: Path, leaf: Issued) -> dict[str, str]:
+    (directory / "cert.pem").write_text(leaf.pem)
+    (directory / "key.pem").write_text(leaf.key_pem)
+    return {
+        "certificate_path": str(directory / "cert.pem"),
+        "private_key_path": str(directory / "key.pem"),
+    }
+
+
+async def test_the_agent_reads_its_files_anew(
+    make_server: MakeServer, tmp_path: Path, context: PluginContext
+) -> None:
+    first, second = issue(INTERMEDIATE, name="first"), issue(INTERMEDIATE, name="second")
+    settings = write_identity(tmp_path, first)
+    (tmp_path / "chain.pem").write_text(INTERMEDIATE.pem)
+    agent = agent_end.configure(
+        {**settings, "intermediates_path": str(tmp_path / "chain.pem")}, context
+    )
+    for leaf, name in ((first, "first"), (second, "second")):
+        write_identity(tmp_path, leaf)
+        result = await attest(make_server(), agent)
+        assert str(result.selectors[0]) == f"x509pop:subject:cn:{name}"
+
+
+async def test_certificate_and_key_may_lie_in_one_file(
+    make_server: MakeServer, tmp_path: Path, context: PluginContext
+) -> None:
+    leaf = issue(INTERMEDIATE, name="node", key=RSA_KEY)
+    path = tmp_path / "all.pem"
+    path.write_text(leaf.key_pem + leaf.pem + INTERMEDIATE.pem)
+    settings = {"certificate_path": str(path), "private_key_path": str(path)}
+    await attest(make_server(), agent_end.configure(settings, context))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"cert.pem": None}, "unable to load keypair: .*No such file", id="no file"),
+        pytest.param({"cert.pem": "x"}, "unable to load keypair: no PEM blocks", id="no cert"),
+        pytest.param({"key.pem": "x"}, "file holds no private key", id="no key"),
+        pytest.param(
+            {"key.pem": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"},
+            "private key is malformed or encrypted",
+            id="bad key",
+        ),
+        pytest.param({"key.pem": ROOT.key_pem}, "key does not match", id="other key"),
+        pytest.param({"key.pem": "x" * 5_000_000}, "is too long", id="too long"),
+        pytest.param({"chain.pem": "x"}, "unable to load intermediate certificates", id="chain"),
+    ],
+)
+async def test_bad_files_of_the_agent_are_told_of(
+    tmp_path: Path, context: PluginContext, changes: dict[str, str | None], message: str
+) -> None:
+    settings = write_identity(tmp_path, issue(ROOT, name="node"))
+    chain = tmp_path / "chain.pem"
+    chain.write_text(ROOT.pem)
+    for name, content in changes.items():
+        (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
+    agent = agent_end.configure({**settings, "intermediates_path": str(chain)}, context)
+    with pytest.raises(InvalidArgument, match=message) as refused:
+        await agent.payload()
+    assert "c2VjcmV0" not in str(refused.value)
+
+
+async def test_the_agent_needs_its_payload_first() -> None:
+    with pytest.raises(FailedPrecondition):
+        await agent_of(issue(ROOT, name="node")).respond(b"{}")
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        pytest.param(b"{}", id="none"),
+        pytest.param(write_message(RSA, nonce=b"n" * 32), id="other kind"),
+        pytest.param(write_message(ECDSA, nonce=b"n"), id="short nonce"),
+    ],
+)
+async def test_the_agent_signs_no_other_challenge(challenge: bytes) -> None:
+    agent = agent_of(issue(ROOT, name="node"))
+    await agent.payload()
+    with pytest.raises(InvalidArgument, match=r"^failed to calculate challenge response: "):
+        await agent.respond(challenge)
+
+
+def test_the_agent_needs_certificate_and_key(context: PluginContext) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        agent_end.configure({}, context)
+    assert str(refused.value) == "private_key_path is required; certificate_path is required"
+
+
+def test_messages_are_as_spire_writes_them() -> None:
+    assert json.loads(write_payload([b"a", b"b"])) == {"certificates": ["YQ==", "Yg=="]}
+    challenge = json.loads(proof_for(RSA_KEY.public_key()).challenge)
+    assert len(base64.b64decode(challenge["rsa_signature"]["nonce"])) == 32
+    assert challenge["ecdsa_signature"] is None
+    response = json.loads(respond(RSA_KEY, json.dumps(challenge).encode()))
+    assert sorted(response["rsa_signature"]) == ["nonce", "signature"]
+
+
+@given(st.binary(max_size=400))
+def test_any_message_is_read_or_refused(message: bytes) -> None:
+    for read in (
+        lambda: read_payload(message),
+        lambda: read_message(message, RSA, ("nonce", "signature")),
+    ):
+        with contextlib.suppress(InvalidArgument):
+            read()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["certificates", RSA, "nonce", "r"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_any_json_is_read_or_refused(document: object) -> None:
+    message = json.dumps(document).encode()
+    for read in (
+        lambda: read_payload(message),
+        lambda: read_message(message, RSA, ("nonce", "signature")),
+    ):
+        with contextlib.suppress(InvalidArgument):
+            read()
