@@ -29,7 +29,7 @@ class HttpLimits:
 
     Attributes:
         connections: open at once; where there are more, the one that is idle longest is dropped.
-        header_bytes: of one request's line and headers.
+        header_bytes: of a request's line and headers while they are incomplete.
         header_timeout: from a connection's start, or the last answer, to the end of the headers.
         handler_timeout: for a handler; the answer is 503 then.
         write_timeout: for the peer to take an answer.
@@ -140,6 +140,7 @@ class _Connection:
 
     def __post_init__(self) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=self.limits.header_bytes)
+        self._wants_body = True
         sock: socket.socket | None = self.writer.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -170,6 +171,7 @@ class _Connection:
         if not isinstance(event, h11.Request):
             return False
         self.is_idle = False
+        self._wants_body = event.method != b"HEAD"
         response = await self.answer(event.method, event.target)
         keep = self._has_no_body() and not self.closing
         await self._send(response, close=not keep)
@@ -208,7 +210,8 @@ class _Connection:
             headers.append(("Connection", "close"))
         reason = HTTPStatus(response.status).phrase
         head = h11.Response(status_code=response.status, headers=headers, reason=reason)
-        parts = (head, h11.Data(data=response.body), h11.EndOfMessage())
+        body = response.body if self._wants_body else b""
+        parts = (head, h11.Data(data=body), h11.EndOfMessage())
         self.writer.write(b"".join(self._http.send(part) or b"" for part in parts))
         async with asyncio.timeout(self.limits.write_timeout.total_seconds()):
             await self.writer.drain()
