@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from cryptography import x509
 
-from spire_py.crypto.der import subject_and_issuer
+from spire_py.crypto.der import check_signature_bits, subject_and_issuer
 from spire_py.crypto.keys import PublicKey, check_public_key, public_key_der, subject_key_id
 from spire_py.crypto.parse_errors import PARSE_ERRORS, reason
 from spire_py.crypto.subject import Subject
@@ -16,6 +16,7 @@ from spire_py.errors import InvalidArgument
 MAX_CERTIFICATE_BYTES = 64 * 1024
 """The longest certificate read, as DER."""
 
+_FAULTS: tuple[type[Exception], ...] = (InvalidArgument, *PARSE_ERRORS)
 _ExtensionT = TypeVar("_ExtensionT", bound=x509.ExtensionType)
 
 
@@ -33,11 +34,13 @@ def load_certificate(der: bytes) -> x509.Certificate:
         raise InvalidCertificate("certificate is too long")
     try:
         certificate = x509.load_der_x509_certificate(der)
-        _ = certificate.extensions, certificate.subject, certificate.issuer
+        _ = certificate.extensions
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except PARSE_ERRORS as error:
+        serial_number = certificate.serial_number
+        check_signature_bits(der)
+    except _FAULTS as error:
         raise InvalidCertificate(f"certificate is malformed: {reason(error)}") from error
-    if certificate.serial_number <= 0:
+    if serial_number <= 0:
         raise InvalidCertificate("certificate is malformed: serial number is not positive")
     return certificate
 
@@ -73,7 +76,15 @@ class CertificateFacts:
 
     @property
     def subject(self) -> Subject:
-        return Subject.from_name(self._certificate.subject)
+        """The subject.
+
+        Raises:
+            InvalidCertificate: it is malformed.
+        """
+        try:
+            return Subject.from_name(self._certificate.subject)
+        except PARSE_ERRORS as error:
+            raise InvalidCertificate(f"subject is malformed: {reason(error)}") from error
 
     @property
     def subject_der(self) -> bytes:

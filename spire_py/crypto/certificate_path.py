@@ -11,6 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import verification
 
 from spire_py.crypto.certificate import CertificateFacts, InvalidCertificate
+from spire_py.crypto.parse_errors import PARSE_ERRORS
+
+_FAULTS: tuple[type[Exception], ...] = (verification.VerificationError, *PARSE_ERRORS)
 
 
 def verify_path(
@@ -42,11 +45,17 @@ def verify_path(
     )
     try:
         verified = verifier.verify(CertificateFacts(leaf).certificate, known)
-    except (verification.VerificationError, ValueError) as error:
-        # The rest of the text is a picture of the certificate, which a stranger has written.
-        reason = str(error).partition(" (encountered processing")[0][:200]
-        raise InvalidCertificate(reason) from error
+    except _FAULTS as error:
+        raise InvalidCertificate(_reason(error)) from error
     return tuple(certificate.public_bytes(_DER) for certificate in verified.chain)
+
+
+def _reason(error: Exception) -> str:
+    """The library's text without its picture of the certificate, which a stranger has written."""
+    try:
+        return str(error).partition(" (encountered processing")[0][:200]
+    except PARSE_ERRORS:
+        return "validation failed"
 
 
 @lru_cache(maxsize=256)

@@ -98,6 +98,7 @@ def parse_csr(request: bytes) -> CertificateRequest:
 def _parse(request: bytes) -> CertificateRequest:
     csr = x509.load_der_x509_csr(request)
     try:
+        der.check_signature_bits(request)
         key = check_public_key(csr.public_key())
     except InvalidArgument as error:
         raise MalformedCSR(error.message) from error

@@ -121,6 +121,26 @@ def subject_and_issuer(certificate: bytes) -> tuple[bytes, bytes]:
     return subject, issuer
 
 
+def check_signature_bits(signed: bytes) -> None:
+    """Refuse a signature that does not end with a whole octet.
+
+    Parsers pass over how many bits of the last octet are said to be unused. So one certificate
+    could be had in two encodings, and one node seem to be two where we identify it by a hash.
+
+    Args:
+        signed: DER of content, algorithm and signature, such as a certificate.
+
+    Raises:
+        InvalidArgument: bits are left over, or it is no such value.
+    """
+    _, position, _ = read_header(signed)
+    for _ in range(2):
+        _, _, position = read_header(signed, position)
+    tag, start, end = read_header(signed, position)
+    if tag != BIT_STRING or start == end or signed[start] != 0:
+        raise InvalidArgument("signature is malformed")
+
+
 def public_key_bits(subject_public_key_info: bytes) -> bytes:
     """The octets of the BIT STRING in a `SubjectPublicKeyInfo`: what key identifiers hash.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
@@ -13,10 +15,15 @@ PARSE_ERRORS: tuple[type[Exception], ...] = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
-    # It warns of what RFC 5280 forbids, such as a negative serial number; tests make it an error.
+    # See below; where warnings are made errors, as in tests, they come this way.
     Warning,
 )
 """The exceptions to be translated where the library is called."""
+
+# The library warns of certain faults in what strangers send. We refuse them or do not mind them;
+# either way they are no news for our standard error.
+warnings.filterwarnings("ignore", message="Attribute's length must be", category=UserWarning)
+warnings.filterwarnings("ignore", message="Parsed a serial number which", category=UserWarning)
 
 
 def reason(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from spire_py.crypto import der
 
-_PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?*&-]*")
+_PRINTABLE = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")
 _COUNTRY = "2.5.4.6"
 _ORGANIZATION = "2.5.4.10"
 _ORGANIZATIONAL_UNIT = "2.5.4.11"

@@ -27,6 +27,7 @@ BUILT = {
 FOUND_ONLY = {
     "spire-server": "SPIRE_SERVER_BIN",
     "spire-agent": "SPIRE_AGENT_BIN",
+    "openssl": "OPENSSL_BIN",
 }
 
 

@@ -57,8 +57,17 @@ def test_dns_names_and_uris_are_told_apart() -> None:
     assert facts.dns_names == ("a.test",)
 
 
+def test_a_subject_beyond_the_bounds_of_x520_is_read_where_it_does_not_matter() -> None:
+    subject = b"\x30\x11\x31\x0f\x30\x0d\x06\x03\x55\x04\x06\x13\x06France"
+    assert CertificateFacts(certificate(subject=subject)).subject_der == subject
+
+
 def certificate(
-    *, serial: bytes = der.integer(1), version: int = 2, extensions: bytes = b""
+    *,
+    serial: bytes = der.integer(1),
+    version: int = 2,
+    extensions: bytes = b"",
+    subject: bytes = EMPTY_SUBJECT,
 ) -> bytes:
     """A certificate the library's builder would refuse to make."""
     scheme = signature_scheme(ISSUER.key)
@@ -69,7 +78,7 @@ def certificate(
         scheme.algorithm,
         EMPTY_SUBJECT,
         der.sequence(der.time(seconds), der.time(seconds + 3600)),
-        EMPTY_SUBJECT,
+        subject,
         public_key_der(ISSUER.key),
         der.tlv(0xA3, der.sequence(extensions)) if extensions else b"",
     )
@@ -78,6 +87,23 @@ def certificate(
 
 def test_the_odd_certificates_below_are_odd_in_one_thing_only() -> None:
     assert CertificateFacts(certificate()).serial_number == 1
+
+
+def with_unused_bits(signed_value: bytes) -> bytes:
+    """The same, but two bits of the last octet of the signature are said to be unused."""
+    content, algorithm, signature = parts(signed_value)
+    body = signature[1:-1] + bytes((signature[-1] & 0xFC,))
+    return der.sequence(content, algorithm, der.tlv(der.BIT_STRING, b"\x02", body))
+
+
+def parts(signed_value: bytes) -> list[bytes]:
+    found = []
+    _, position, whole = der.read_header(signed_value)
+    while position < whole:
+        _, start, end = der.read_header(signed_value, position)
+        found.append(signed_value[position:end] if len(found) < 2 else signed_value[start:end])
+        position = end
+    return found
 
 
 BASIC = der.extension("2.5.29.19", der.sequence())
@@ -91,6 +117,7 @@ BASIC = der.extension("2.5.29.19", der.sequence())
         pytest.param(ROOT[:-1], id="cut off"),
         pytest.param(ROOT + b"\0", id="more after it"),
         pytest.param(bytes(MAX_CERTIFICATE_BYTES + 1), id="too long"),
+        pytest.param(with_unused_bits(ROOT), id="unused bits in the signature"),
         pytest.param(certificate(serial=der.integer(0)), id="serial 0"),
         pytest.param(certificate(serial=b"\x02\x01\xff"), id="negative serial"),
         pytest.param(certificate(version=3), id="version 4"),

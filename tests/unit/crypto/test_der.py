@@ -86,7 +86,7 @@ def test_the_bits_of_a_public_key_are_those_its_identifier_hashes(kind: str) -> 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_raise_anything_but_our_error(data: bytes) -> None:
-    for read in (der.public_key_bits, der.subject_and_issuer):
+    for read in (der.public_key_bits, der.subject_and_issuer, der.check_signature_bits):
         try:
             read(data)
         except InvalidArgument:

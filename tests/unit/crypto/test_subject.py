@@ -28,6 +28,8 @@ def test_the_default_subjects_are_encoded_as_go_does() -> None:
 def test_text_that_is_not_printable_becomes_utf_8() -> None:
     assert b"\x0c\x03\xc3\xa4_" in bytes(Subject(organization=("ä_",)))
     assert b"\x13\x04a.b?" in bytes(Subject(common_name="a.b?"))
+    assert b"\x0c\x03*.b" in bytes(Subject(common_name="*.b"))
+    assert b"\x0c\x03a&b" in bytes(Subject(common_name="a&b"))
 
 
 def test_values_of_one_attribute_share_an_rdn() -> None:
