@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from typing import Protocol, TypeAlias
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import entry_pb2
@@ -26,20 +26,23 @@ _SYNC_ENTRIES_TAG = b"\x12"  # SyncAuthorizedEntriesResponse.entries = 2
 _SYNC_MORE = b"\x18\x01"  # SyncAuthorizedEntriesResponse.more = 3, true
 _SYNC_IDLE_SECONDS = 300
 
+CreateResult: TypeAlias = tuple[Entry, bool] | SpireError
+"""An entry as it is stored and whether it was there before; or why it was refused."""
+
 log = get_logger("api")
 
 
 class EntryStore(Protocol):
     """What the Entry API needs of the datastore."""
 
-    async def create_entry(self, entry: Entry) -> tuple[Entry, bool]: ...
+    async def create_entries(self, entries: Sequence[Entry]) -> list[CreateResult]: ...
     async def update_entry(self, entry: Entry, mask: frozenset[str] | None) -> Entry: ...
     async def delete_entry(self, entry_id: str) -> Entry: ...
     async def get_entry(self, entry_id: str) -> Entry | None: ...
     async def list_entries(
-        self, entry_filter: EntryFilter, page: Page | None
+        self, wanted: EntryFilter, page: Page | None
     ) -> tuple[list[Entry], str]: ...
-    async def count_entries(self, entry_filter: EntryFilter) -> int: ...
+    async def count_entries(self, wanted: EntryFilter) -> int: ...
 
 
 class EntryMemory(Protocol):
@@ -105,28 +108,46 @@ class EntryServicer:
         self, request: entry_pb2.BatchCreateEntryRequest, _context: CallContext
     ) -> entry_pb2.BatchCreateEntryResponse:
         response = entry_pb2.BatchCreateEntryResponse()
-        for message in request.entries:
+        mask = output_mask(request)
+        for outcome in await self._create_all(request.entries):
             result = response.results.add()
-            try:
-                entry, existed = await self._create(message)
-            except SpireError as error:
-                result.status.CopyFrom(status_to_pb(error))
+            if isinstance(outcome, SpireError):
+                result.status.CopyFrom(status_to_pb(outcome))
                 continue
+            entry, existed = outcome
             result.status.CopyFrom(_similar_exists() if existed else ok())
             result.entry.CopyFrom(entry_to_pb(entry))
-            apply_mask(result.entry, output_mask(request))
+            apply_mask(result.entry, mask)
         return response
 
-    async def _create(self, message: types_pb2.Entry) -> tuple[Entry, bool]:
-        entry = self._converted(message, None)
+    async def _create_all(self, messages: Iterable[types_pb2.Entry]) -> list[CreateResult]:
+        """Create those that are acceptable, all in one transaction; the others are errors."""
+        wanted = [self._converted_or_why_not(message) for message in messages]
+        good = [each for each in wanted if isinstance(each, Entry)]
         try:
-            stored, existed = await self._store.create_entry(entry)
+            created = await self._store.create_entries(good) if good else []
         except SpireError as error:
-            raise prefixed("failed to create entry", error) from error
-        self._memory.put_entry(stored)
+            created = [error] * len(good)
+        results = iter(created)
+        return [
+            each if isinstance(each, SpireError) else self._take_in(next(results))
+            for each in wanted
+        ]
+
+    def _converted_or_why_not(self, message: types_pb2.Entry) -> Entry | SpireError:
+        try:
+            return self._converted(message, None)
+        except SpireError as error:
+            return error
+
+    def _take_in(self, created: CreateResult) -> CreateResult:
+        if isinstance(created, SpireError):
+            return prefixed("failed to create entry", created)
+        entry, existed = created
+        self._memory.put_entry(entry)
         if not existed:
-            log.debug("entry_created", entry_id=stored.id, spiffe_id=str(stored.spiffe_id))
-        return stored, existed
+            log.debug("entry_created", entry_id=entry.id, spiffe_id=str(entry.spiffe_id))
+        return created
 
     async def batch_update_entry(
         self, request: entry_pb2.BatchUpdateEntryRequest, _context: CallContext
