@@ -99,11 +99,12 @@ class SVIDServicer:
             raise InvalidArgument("missing CSR")
         csr = _mintable_csr(request.csr)
         spiffe_id = self._requested_id(csr)
+        dns_names = _requested_dns_names(csr)
         try:
             svid = await self._signer.sign_x509_svid(
                 csr.public_key_der,
                 spiffe_id,
-                _requested_dns_names(csr),
+                dns_names,
                 timedelta(seconds=request.ttl),
                 csr.subject,
             )
