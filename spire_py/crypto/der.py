@@ -26,12 +26,13 @@ TRUE = b"\x01\x01\xff"
 def tlv(tag: int, *parts: bytes) -> bytes:
     """One value: its tag, its length, and its content, which is the parts joined."""
     content = b"".join(parts)
-    return bytes((tag,)) + _length(len(content)) + content
+    length = len(content)
+    if length < 0x80:
+        return bytes((tag, length)) + content
+    return bytes((tag,)) + _long_length(length) + content
 
 
-def _length(count: int) -> bytes:
-    if count < 0x80:
-        return bytes((count,))
+def _long_length(count: int) -> bytes:
     octets = count.to_bytes((count.bit_length() + 7) // 8, "big")
     return bytes((0x80 | len(octets),)) + octets
 

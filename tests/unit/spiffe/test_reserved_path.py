@@ -82,6 +82,7 @@ def test_workload_ids_are_accepted(text: str) -> None:
     assert check_workload_id(spiffe_id, TD) is spiffe_id
 
 
+@pytest.mark.spec(22)
 def test_a_member_may_be_an_agent_but_not_the_trust_domain() -> None:
     agent = agent_id(TD, "/x509pop/1")
     assert check_member(agent, TD) is agent
