@@ -9,8 +9,7 @@ from __future__ import annotations
 from spire_py._proto.spire.api import types_pb2
 from spire_py.errors import InvalidArgument
 from spire_py.spiffe.id import SpiffeID, TrustDomain
-
-AGENT_PATH_PREFIX = "/spire/agent/"
+from spire_py.spiffe.reserved_path import check_agent_id, check_member, check_workload_id
 
 
 def id_to_pb(spiffe_id: SpiffeID) -> types_pb2.SPIFFEID:
@@ -44,7 +43,7 @@ def agent_id_from_pb(message: types_pb2.SPIFFEID | None, trust_domain: TrustDoma
     Raises:
         InvalidArgument: it is not.
     """
-    return check_agent(id_from_pb(message), trust_domain)
+    return check_agent_id(id_from_pb(message), trust_domain)
 
 
 def workload_id_from_pb(message: types_pb2.SPIFFEID | None, trust_domain: TrustDomain) -> SpiffeID:
@@ -53,45 +52,4 @@ def workload_id_from_pb(message: types_pb2.SPIFFEID | None, trust_domain: TrustD
     Raises:
         InvalidArgument: it is not.
     """
-    return check_workload(id_from_pb(message), trust_domain)
-
-
-def check_member(spiffe_id: SpiffeID, trust_domain: TrustDomain) -> SpiffeID:
-    """The ID itself, if it is a member of the trust domain, with a path."""
-    _check_trust_domain(spiffe_id, trust_domain)
-    if not spiffe_id.path:
-        raise _refusal(spiffe_id, trust_domain, "a member of", "path is empty")
-    return spiffe_id
-
-
-def check_agent(spiffe_id: SpiffeID, trust_domain: TrustDomain) -> SpiffeID:
-    """The ID itself, if it is one of an agent of the trust domain."""
-    _check_trust_domain(spiffe_id, trust_domain)
-    if not spiffe_id.path:
-        raise _refusal(spiffe_id, trust_domain, "an agent in", "path is empty")
-    if not spiffe_id.path.startswith(AGENT_PATH_PREFIX):
-        raise _refusal(spiffe_id, trust_domain, "an agent in", "path is not in the agent namespace")
-    return spiffe_id
-
-
-def check_workload(spiffe_id: SpiffeID, trust_domain: TrustDomain) -> SpiffeID:
-    """The ID itself, if a workload of the trust domain may have it."""
-    _check_trust_domain(spiffe_id, trust_domain)
-    if not spiffe_id.path:
-        raise _refusal(spiffe_id, trust_domain, "a workload in", "path is empty")
-    if spiffe_id.path == "/spire" or spiffe_id.path.startswith("/spire/"):
-        raise _refusal(
-            spiffe_id, trust_domain, "a workload in", "path is in the reserved namespace"
-        )
-    return spiffe_id
-
-
-def _check_trust_domain(spiffe_id: SpiffeID, trust_domain: TrustDomain) -> None:
-    if not spiffe_id.is_member_of(trust_domain):
-        raise InvalidArgument(f'"{spiffe_id}" is not a member of trust domain "{trust_domain}"')
-
-
-def _refusal(
-    spiffe_id: SpiffeID, trust_domain: TrustDomain, what: str, why: str
-) -> InvalidArgument:
-    return InvalidArgument(f'"{spiffe_id}" is not {what} trust domain "{trust_domain}"; {why}')
+    return check_workload_id(id_from_pb(message), trust_domain)
