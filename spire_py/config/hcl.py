@@ -71,7 +71,7 @@ class _HclParser:
         """`key = value`, `key { … }` or `key "label" { … }`, and a comma that may follow."""
         keys = self._keys()
         first = keys[0]
-        if assigned := self._at(Kind.ASSIGN):
+        if self._at(Kind.ASSIGN):
             if len(keys) > 1:
                 raise self._expected("'{' after a key and its label")
             self._advance()
@@ -83,9 +83,9 @@ class _HclParser:
             raise self._expected(f"'{{' or '=' after the key '{written}'")
         for label in reversed(keys[1:]):
             outer = Table(first.line)
-            outer.add(str(label.value), value, label.line, assigned=False)
+            outer.add(str(label.value), value, label.line)
             value = outer
-        _add(body, first, value, assigned=assigned)
+        body.add(str(first.value), value, first.line)
         if self._at(Kind.COMMA):
             self._advance()
 
@@ -130,6 +130,10 @@ class _HclParser:
         self._advance()
         values: list[Value] = []
         while not self._at(Kind.CLOSE_BRACKET):
+            if self._at(Kind.COMMA):
+                # SPIRE's reader does not mind too many of them.
+                self._advance()
+                continue
             values.append(self._value())
             if self._at(Kind.COMMA):
                 self._advance()
@@ -188,11 +192,11 @@ class _JsonParser:
         self._take("{", "to begin an object")
         body = Table(line)
         while self._next != "}":
-            key = Token(Kind.STRING, self._string("a key in quotes"), self._line)
+            key_line, key = self._line, self._string("a key in quotes")
             self._take(":", "after a key")
             value = self._value()
             if value is not None:
-                _add(body, key, value, assigned=False)
+                body.add(key, value, key_line)
             if self._next != "}":
                 self._take(",", f"or '}}' in the object of line {line}")
         self._take("}", "")
@@ -244,10 +248,3 @@ class _JsonParser:
         self._position = match.end()
         self._skip_space()
         return value
-
-
-def _add(body: Table, key: Token, value: Value, *, assigned: bool) -> None:
-    try:
-        body.add(str(key.value), value, key.line, assigned=assigned)
-    except InvalidArgument as error:
-        raise syntax_error(key.line, error.message) from error

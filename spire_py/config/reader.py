@@ -106,6 +106,9 @@ class Reader:
             )
             return {}
         fields: dict[str, Any] = {}
+        for key, line in getattr(table, "repeated", ()):
+            message = f'"{key}" in {_section(model, path)} is given more than once'
+            self.warnings.append(ConfigWarning(message, line))
         for key, item in table.items():
             line = table.lines.get(key) if isinstance(table, Table) else None
             name = self._field(model, key, path, line)

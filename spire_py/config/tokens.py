@@ -241,12 +241,13 @@ def _heredoc(text: str, start: int, line: int) -> tuple[str, int]:
     if closing is None:
         raise syntax_error(line, f"expected {anchor} on a line of its own, the end of this text")
     body = text[opening.end() : closing.start()].replace("\r\n", "\n")
-    return (_unindent(body, closing[0]) if indented else body), closing.end()
+    prefix = closing[0][: closing[0].index(anchor)]
+    # HCL 1 leaves the closing line's indentation in the text unless it is to be taken off.
+    return (_unindent(body, prefix) if indented else body + prefix), closing.end()
 
 
-def _unindent(body: str, closing: str) -> str:
+def _unindent(body: str, prefix: str) -> str:
     """Take the closing line's indentation off all lines, where all have it."""
-    prefix = closing[: len(closing) - len(closing.lstrip())]
     rows = body.split("\n")
     if not all(row.startswith(prefix) for row in rows[:-1]):
         return body

@@ -17,29 +17,36 @@ class Table(dict[str, Any]):
     is a table in a table. JSON's lists of one-key objects come out alike (feature A27).
     """
 
-    __slots__ = ("line", "lines")
+    __slots__ = ("line", "lines", "repeated")
 
     def __init__(self, line: int | None = None) -> None:
         super().__init__()
         self.line = line
         self.lines: dict[str, int] = {}
+        self.repeated: list[tuple[str, int]] = []
+        """Keys that got another value, with its line."""
 
-    def add(self, key: str, value: Value, line: int, *, assigned: bool) -> None:
-        """Put a value in; blocks of the same key gather.
+    def add(self, key: str, value: Value, line: int) -> None:
+        """Put a value in.
 
-        Raises:
-            InvalidArgument: the key has a value and cannot have a second one.
+        Where the key is there already, blocks gather, lists are joined, and of other values the
+        last one counts, all as in SPIRE.
         """
         if key not in self:
             self[key] = value
             self.lines[key] = line
             return
-        if assigned or not (is_block(self[key]) and is_block(value)):
-            raise InvalidArgument(
-                f'the argument "{key}" was already set on line {self.lines[key]}; '
-                "each argument can only be defined once"
-            )
-        self[key] = [*tables(self[key]), *tables(value)]
+        former = self[key]
+        if is_block(former) and is_block(value):
+            self[key] = [*tables(former), *tables(value)]
+            return
+        self.repeated.append((key, line))
+        self[key] = _later(former, value)
+        self.lines[key] = line
+
+
+def _later(former: Value, value: Value) -> Value:
+    return [*former, *value] if isinstance(former, list) and isinstance(value, list) else value
 
 
 Body: TypeAlias = Table
@@ -58,7 +65,7 @@ def tables(value: Value) -> list[Any]:
 
 
 def merge(value: Value) -> Table:
-    """The tables of a block as one; later values win, and blocks in them gather.
+    """The tables of a block as one; see `Table.add` for keys that several have.
 
     Raises:
         InvalidArgument: the value is no block.
@@ -72,12 +79,11 @@ def merge(value: Value) -> Table:
         return parts[0]
     merged = Table(getattr(parts[0], "line", None))
     for part in parts:
+        lines = part.lines if isinstance(part, Table) else {}
+        merged.repeated.extend(part.repeated if isinstance(part, Table) else ())
         for key, item in part.items():
-            line = part.lines.get(key) if isinstance(part, Table) else None
-            if key in merged and is_block(merged[key]) and is_block(item):
-                merged[key] = [*tables(merged[key]), *tables(item)]
-                continue
-            merged[key] = item
-            if line is not None:
-                merged.lines[key] = line
+            if key in lines:
+                merged.add(key, item, lines[key])
+            else:
+                merged[key] = item
     return merged

@@ -36,6 +36,11 @@ from spire_py.errors import InvalidArgument
         pytest.param("a = {}", {}, id="empty object"),
         pytest.param("a {}", {}, id="empty block"),
         pytest.param("a = <<END\n one\n  two\nEND\n", " one\n  two\n", id="heredoc"),
+        pytest.param("a = <<END\nx\n  END\n", "x\n  ", id="heredoc that ends indented"),
+        pytest.param("a = [,1,,2,]", [1, 2], id="too many commas"),
+        pytest.param("a = 1\na = 2", 2, id="twice"),
+        pytest.param("a = [1]\na = [2]", [1, 2], id="list twice"),
+        pytest.param('{"a": 1, "a": 2}', 2, id="twice in JSON"),
         pytest.param("a = <<-END\n  one\n    two\n  END\n", "one\n  two\n", id="indented heredoc"),
         pytest.param("a = <<-END\n one\n  END\n", " one\n", id="heredoc less indented"),
         pytest.param("a = <<E\r\nx\r\nE\r\n", "x\n", id="heredoc with CRLF"),
@@ -84,9 +89,6 @@ def test_blocks_of_one_key_gather() -> None:
             "s {\n a = 1\n", "line 3: expected '}' for the '{' of line 1", id="open block"
         ),
         pytest.param("a = [1\n2]", "line 2: expected ',' or ']' in the list of line 1", id="list"),
-        pytest.param(
-            "a = 1\na = 2", 'line 2: the argument "a" was already set on line 1', id="twice"
-        ),
         pytest.param("a b = 1", "line 1: expected '{' after a key and its label", id="label"),
         pytest.param("= 1", "line 1: expected a key, got '='", id="no key"),
         pytest.param("}", "line 1: expected a key, got '}'", id="brace"),
@@ -115,9 +117,6 @@ def test_blocks_of_one_key_gather() -> None:
         pytest.param('{"a": 1} x', "line 1: expected the end of the file, got 'x'", id="JSON rest"),
         pytest.param(
             '{"a": "\\x"}', "line 1: expected a text with JSON's escapes", id="JSON escape"
-        ),
-        pytest.param(
-            '{"a": 1, "a": 2}', 'line 1: the argument "a" was already set', id="JSON twice"
         ),
         pytest.param(" " * MAX_BYTES + "a", "larger than", id="too large"),
     ],

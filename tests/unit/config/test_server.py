@@ -480,6 +480,12 @@ def test_fault_of_other_sections(rest: str, problem: str) -> None:
             id="unknown key of federation",
         ),
         pytest.param(
+            'log_level = "INFO"\nlog_level = "WARN"',
+            "",
+            '"log_level" in server is given more than once (line 3)',
+            id="twice",
+        ),
+        pytest.param(
             "experimental { foo = 1 }",
             "",
             'unknown configuration detected: "foo" in experimental (line 2)',
