@@ -23,7 +23,7 @@ from spire_py.server.api.agent import AgentServicer
 from spire_py.server.api.bundle import BundleServicer
 from spire_py.server.api.debug import DebugServicer
 from spire_py.server.api.entry import EntryServicer
-from spire_py.server.api.health import HealthServicer, ServerHealth
+from spire_py.server.api.health import HealthServicer
 from spire_py.server.api.logger import LoggerServicer
 from spire_py.server.api.svid import SVIDServicer
 from spire_py.server.attestation.attest import Attestation
@@ -32,6 +32,7 @@ from spire_py.server.bundle_cache import BundleCache
 from spire_py.server.ca.ca import CA
 from spire_py.server.datastore import Datastore
 from spire_py.server.entry_cache.cache import EntryCache
+from spire_py.server.health import ServerHealthChecks
 from spire_py.server.policy import Authorizer
 from spire_py.server.port import PortTLS
 from spire_py.server.rate_limits import RateLimits
@@ -55,7 +56,6 @@ class Endpoints:
         datastore: where everything lies.
         ca: what signs; it has an active authority already.
         attestors: the configured node attestors, by attestation type.
-        health: what the health service asks.
         levels: what the Logger API changes.
         clock: the present.
     """
@@ -67,7 +67,6 @@ class Endpoints:
         datastore: Datastore,
         ca: CA,
         attestors: Mapping[str, ServerNodeAttestor],
-        health: ServerHealth,
         levels: LogLevels,
         clock: Clock,
     ) -> None:
@@ -86,6 +85,9 @@ class Endpoints:
         self.bundles = BundleCache(
             store=datastore, clock=clock, listed=self.entries.reread_unlinked
         )
+        self.health = ServerHealthChecks(
+            trust_domain=section.trust_domain, bundles=self.bundles, ca=ca, store=datastore
+        )
         self.svid = ServerSVIDRotator(signer=ca, key_type=section.ca_keys, clock=clock)
         self._limits = RateLimits(
             attestation=section.ratelimit.attestation,
@@ -102,7 +104,7 @@ class Endpoints:
         shared = self._shared_services()
         self._port = Server(shared, authorize=self._authorizer.authorize, clock=clock)
         self._socket = Server(
-            [*shared, *self._local_services(health, levels)],
+            [*shared, *self._local_services(levels)],
             authorize=self._authorizer.authorize,
             clock=clock,
         )
@@ -214,7 +216,7 @@ class Endpoints:
             Service(svid_pb2.DESCRIPTOR.services_by_name["SVID"], svids),
         ]
 
-    def _local_services(self, health: ServerHealth, levels: LogLevels) -> list[Service]:
+    def _local_services(self, levels: LogLevels) -> list[Service]:
         """What is offered on the socket alone."""
         debug = DebugServicer(
             trust_domain=self._section.trust_domain,
@@ -223,7 +225,7 @@ class Endpoints:
             svid_chain=lambda: self.svid.current.chain,
             clock=self._clock,
         )
-        checks = HealthServicer(health=health, clock=self._clock)
+        checks = HealthServicer(health=self.health, clock=self._clock)
         return [
             Service(debug_pb2.DESCRIPTOR.services_by_name["Debug"], debug),
             Service(health_pb2.DESCRIPTOR.services_by_name["Health"], checks),

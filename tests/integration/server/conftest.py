@@ -51,11 +51,6 @@ class Identity:
     key: PrivateKey
 
 
-class AlwaysHealthy:
-    async def unhealthy_reason(self) -> str:
-        return ""
-
-
 class RunningServer:
     """The endpoints of a server, and calls to them."""
 
@@ -188,7 +183,6 @@ async def running_server(directory: Path, **settings: Any) -> AsyncIterator[Runn
             datastore=datastore,
             ca=ca,
             attestors={},
-            health=AlwaysHealthy(),
             levels=LogLevels(),
             clock=clock,
         )
