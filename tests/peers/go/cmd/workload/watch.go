@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/jwtbundle"
@@ -14,9 +15,11 @@ import (
 
 // watcher prints what the Workload API pushes.
 type watcher struct {
-	left int // X.509 updates to go; -1 for ever
+	left atomic.Int64 // X.509 updates to go; below 0 for ever
 	done context.CancelFunc
 }
+
+func (w *watcher) enough() bool { return w.left.Load() == 0 }
 
 func describe(update *workloadapi.X509Context) jsonl.Fields {
 	svids := []jsonl.Fields{}
@@ -41,14 +44,12 @@ func authorities(set *x509bundle.Set) map[string]int {
 
 func (w *watcher) OnX509ContextUpdate(update *workloadapi.X509Context) {
 	jsonl.Emit("x509", describe(update))
-	if w.left > 0 {
-		if w.left--; w.left == 0 {
-			w.done()
-		}
+	if w.left.Add(-1) == 0 {
+		w.done()
 	}
 }
 
-func (w *watcher) OnX509ContextWatchError(err error) { failed("x509", err) }
+func (w *watcher) OnX509ContextWatchError(err error) { w.failed("x509", err) }
 
 func (w *watcher) OnJWTBundlesUpdate(set *jwtbundle.Set) {
 	keys := map[string][]string{}
@@ -62,15 +63,18 @@ func (w *watcher) OnJWTBundlesUpdate(set *jwtbundle.Set) {
 	jsonl.Emit("jwt_bundles", jsonl.Fields{"keys": keys})
 }
 
-func (w *watcher) OnJWTBundlesWatchError(err error) { failed("jwt_bundles", err) }
+func (w *watcher) OnJWTBundlesWatchError(err error) { w.failed("jwt_bundles", err) }
 
 func (w *watcher) OnX509BundlesUpdate(set *x509bundle.Set) {
 	jsonl.Emit("x509_bundles", jsonl.Fields{"bundles": authorities(set)})
 }
 
-func (w *watcher) OnX509BundlesWatchError(err error) { failed("x509_bundles", err) }
+func (w *watcher) OnX509BundlesWatchError(err error) { w.failed("x509_bundles", err) }
 
-func failed(what string, err error) {
+func (w *watcher) failed(what string, err error) {
+	if w.enough() {
+		return // we ended it
+	}
 	answer := status.Convert(err)
 	jsonl.Emit("watch_error", jsonl.Fields{"watch": what, "code": answer.Code().String(), "message": answer.Message()})
 }
@@ -79,18 +83,23 @@ func failed(what string, err error) {
 func watch(ctx context.Context, client *workloadapi.Client, s *settings) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &watcher{left: s.updates, done: cancel}
+	w := &watcher{done: cancel}
+	w.left.Store(int64(s.updates))
 	if s.updates == 0 {
-		w.left = -1
+		w.left.Store(-1)
 	}
 	ended := make(chan error, 3)
 	go func() { ended <- client.WatchX509Context(ctx, w) }()
 	go func() { ended <- client.WatchX509Bundles(ctx, w) }()
 	go func() { ended <- client.WatchJWTBundles(ctx, w) }()
 	err := <-ended
+	enough := w.enough()
 	cancel()
 	<-ended
 	<-ended
+	if enough {
+		return nil
+	}
 	return err
 }
 
