@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from spire_py.catalog import ServerPlugins, load_server_plugins
-from spire_py.config.server import ServerConfig
+from spire_py.config.server import ServerConfig, ServerSection
 from spire_py.crypto.subject import CASubject
 from spire_py.errors import FailedPrecondition, SpireError
 from spire_py.runtime.clock import Clock, SystemClock
@@ -149,29 +149,34 @@ async def _open_ca(
             jwt_issuer=section.jwt_issuer,
         ),
     )
-    subject = section.effective_ca_subject
-    manager = CAManager(
-        ca=ca,
-        key_manager=plugins.key_manager,
-        store=datastore,
-        clock=clock,
-        settings=CASettings(
-            ca_key_type=section.ca_keys,
-            jwt_key_type=section.jwt_keys,
-            ca_ttl=section.ca_ttl,
-            ca_subject=CASubject(
-                country=subject.country,
-                organization=subject.organization,
-                common_name=subject.common_name,
-            ),
-            disable_jwt_svids=section.disable_jwt_svids,
-        ),
-    )
     try:
-        await manager.initialize()
-        yield ca, manager
+        yield (
+            ca,
+            await CAManager.load(
+                ca=ca,
+                key_manager=plugins.key_manager,
+                store=datastore,
+                clock=clock,
+                settings=_ca_settings(section),
+            ),
+        )
     finally:
         await ca.aclose()
+
+
+def _ca_settings(section: ServerSection) -> CASettings:
+    subject = section.effective_ca_subject
+    return CASettings(
+        ca_key_type=section.ca_keys,
+        jwt_key_type=section.jwt_keys,
+        ca_ttl=section.ca_ttl,
+        ca_subject=CASubject(
+            country=subject.country,
+            organization=subject.organization,
+            common_name=subject.common_name,
+        ),
+        disable_jwt_svids=section.disable_jwt_svids,
+    )
 
 
 @asynccontextmanager
