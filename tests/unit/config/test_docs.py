@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spire_py.config import agent, datastore, federation, server, shared
+from spire_py.config import agent, agent_section, datastore, federation, server, shared
 from spire_py.config.reader import Section
 
 DOCS = Path(__file__).parents[3] / "docs" / "config"
@@ -23,7 +23,7 @@ def _keys(*modules: object) -> set[str]:
 
 @pytest.mark.parametrize(
     ("page", "modules"),
-    [("server.md", (server, *SHARED)), ("agent.md", (agent,))],
+    [("server.md", (server, *SHARED)), ("agent.md", (agent, agent_section))],
 )
 def test_every_key_is_documented(page: str, modules: tuple[object, ...]) -> None:
     # What both files have is explained on the server's page.
