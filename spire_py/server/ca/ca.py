@@ -21,13 +21,11 @@ from spire_py.errors import InvalidArgument, SpireError, Unavailable
 from spire_py.plugin_api.key_manager import KeyType, PrivateKey
 from spire_py.runtime.clock import Clock
 from spire_py.runtime.watch import Watch
+from spire_py.server.ca.lifetime import BACKDATE
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.spiffe.jwt_svid import sign_jwt_svid
 from spire_py.spiffe.reserved_path import check_member, server_id
-
-BACKDATE = timedelta(seconds=10)
-"""How long before its making a certificate is valid, for peers whose clock is late."""
 
 _HEALTH_CHECK_PATH = "/for/health/check/only"
 _LEAST_PER_THREAD = 8
@@ -37,7 +35,7 @@ _LEAST_PER_THREAD = 8
 class SignedX509SVID:
     """An X509-SVID that this server signed.
 
-    `chain` is DER, leaf first, the root not among it.
+    `chain` is DER, leaf first, the root not among it. `authority_id` names the CA that signed.
     """
 
     spiffe_id: SpiffeID
@@ -45,6 +43,7 @@ class SignedX509SVID:
     serial_number: int
     not_before: datetime
     expires_at: datetime
+    authority_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +307,7 @@ class CA:
             serial_number=signed.serial_number,
             not_before=_whole_seconds(not_before),
             expires_at=signed.not_after,
+            authority_id=authority.authority_id,
         )
 
     def _check_member(self, spiffe_id: SpiffeID, kind: str) -> None:
