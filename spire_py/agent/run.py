@@ -25,7 +25,7 @@ from spire_py.agent.workload_cache import WorkloadCache
 from spire_py.catalog import AgentPlugins, load_agent_plugins
 from spire_py.config.agent import AgentConfig, AgentSection
 from spire_py.config.shared import HealthChecks
-from spire_py.errors import SpireError
+from spire_py.errors import PermissionDenied, SpireError
 from spire_py.runtime.clock import Clock, SystemClock
 from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle
@@ -176,9 +176,10 @@ class Agent:
         async def sync() -> None:
             try:
                 await synchronizer.synchronize()
-            except SpireError as error:
+            except PermissionDenied as error:
+                # Not final: a server that forgot this agent knows it again after this.
                 await keeper.heal(error)
-                raise
+                await synchronizer.synchronize()
 
         try:
             await client.post_status(SPIRE_VERSION)

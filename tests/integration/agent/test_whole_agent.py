@@ -1,0 +1,461 @@
+"""The agent as a whole against a server over TLS, with time in the test's hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from spire_py._proto import workload_pb2
+from spire_py.agent.denial import AgentBanned, AttestationLost
+from spire_py.agent.run import run_agent
+from spire_py.agent.storage import AgentStorage
+from spire_py.config.agent import AgentConfig, load_agent_config
+from spire_py.crypto.pem import certificates_to_pem
+from spire_py.errors import PermissionDenied, SpireError, Unavailable
+from spire_py.spiffe.bundle_format import bundle_to_json
+from spire_py.spiffe.id import TrustDomain
+from spire_py.transport import Channel
+from tests.fakes.clock import FakeClock
+from tests.fakes.spire_server import FakeSpireServer
+from tests.unit.agent.builders import OTHER, Authority
+
+HEADER = (("workload.spiffe.io", "true"),)
+ME = f"unix:uid:{os.geteuid()}"
+TOKEN = "11111111-2222-4333-8444-555555555555"
+
+_CONFIG = """
+agent {{
+  trust_domain = "example.org"
+  data_dir = "{folder}/data"
+  server_address = "127.0.0.1"
+  server_port = {port}
+  socket_path = "{folder}/public/api.sock"
+  join_token = "{token}"
+  {bootstrap}
+}}
+plugins {{
+  KeyManager "disk" {{ plugin_data {{ directory = "{folder}/data" }} }}
+  NodeAttestor "join_token" {{ plugin_data {{}} }}
+  WorkloadAttestor "unix" {{ plugin_data {{}} }}
+}}
+{more}
+"""
+
+
+class World:
+    """One agent's folder, its clock and its server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.socket = folder / "public" / "api.sock"
+        self.clock = FakeClock(datetime.now(UTC))
+        self.server = FakeSpireServer(now=self.clock.now)
+        self.server.tokens.add(TOKEN)
+        self.bootstrap = f'trust_bundle_path = "{folder}/bundle"'
+        self.more = ""
+        self.write_bundle(certificates_to_pem([self.server.certificate]))
+
+    def write_bundle(self, text: str) -> None:
+        (self.folder / "bundle").write_text(text)
+
+    def config(self) -> AgentConfig:
+        path = self.folder / "agent.conf"
+        path.write_text(
+            _CONFIG.format(
+                folder=self.folder,
+                port=self.server.port,
+                token=TOKEN,
+                bootstrap=self.bootstrap,
+                more=self.more,
+            )
+        )
+        return load_agent_config(path)
+
+    def start(self) -> asyncio.Task[None]:
+        return asyncio.create_task(run_agent(self.config(), clock=self.clock))
+
+    @asynccontextmanager
+    async def agent(self) -> AsyncIterator[asyncio.Task[None]]:
+        """A running agent, its socket open."""
+        task = self.start()
+        try:
+            await self.clock.sleepers(3)
+            yield task
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError, SpireError):
+                await task
+
+    async def pass_time(self, duration: timedelta, step: timedelta = timedelta(seconds=5)) -> None:
+        """Let time pass in steps, and the agent finish after each what it has begun."""
+        for _ in range(duration // step):
+            await self.clock.advance(step)
+            await self.clock.sleepers(3)
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "data" / "agent-data.json").read_text())
+        return found
+
+    @asynccontextmanager
+    async def workload(self) -> AsyncIterator[Channel]:
+        channel = Channel.unix(self.socket)
+        try:
+            yield channel
+        finally:
+            await channel.aclose()
+
+    async def fetch(self, method: str, request: Message, response: type[Message]) -> Any:
+        async with (
+            self.workload() as channel,
+            channel.server_stream(
+                f"/SpiffeWorkloadAPI/{method}", request, response, timeout=20, metadata=HEADER
+            ) as messages,
+        ):
+            return await anext(messages)
+
+    async def ids(self) -> list[str]:
+        response = await self.fetch(
+            "FetchX509SVID", workload_pb2.X509SVIDRequest(), workload_pb2.X509SVIDResponse
+        )
+        return [svid.spiffe_id for svid in response.svids]
+
+    async def call(self, method: str, request: Message, response: type[Message]) -> Any:
+        async with self.workload() as channel:
+            return await channel.unary(
+                f"/SpiffeWorkloadAPI/{method}", request, response, timeout=20, metadata=HEADER
+            )
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sp") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+async def world(folder: Path) -> AsyncIterator[World]:
+    made = World(folder)
+    await made.server.start()
+    yield made
+    await made.server.stop()
+
+
+class TestStart:
+    async def test_a_new_agent_attests_and_serves(self, world: World) -> None:
+        world.server.add_entry("a", ME)
+        world.server.add_entry("b", ME)
+        world.server.add_entry("c", "unix:uid:4000000000")
+        async with world.agent():
+            assert await world.ids() == ["spiffe://example.org/a", "spiffe://example.org/b"]
+            tokens = await world.call(
+                "FetchJWTSVID",
+                workload_pb2.JWTSVIDRequest(audience=["x"]),
+                workload_pb2.JWTSVIDResponse,
+            )
+            validated = await world.call(
+                "ValidateJWTSVID",
+                workload_pb2.ValidateJWTSVIDRequest(audience="x", svid=tokens.svids[1].svid),
+                workload_pb2.ValidateJWTSVIDResponse,
+            )
+        assert validated.spiffe_id == "spiffe://example.org/b"
+        assert world.server.calls[:2] == ["AttestAgent", "GetBundle"]
+        assert world.server.versions
+        assert world.stored["reattestable"] is False
+        assert world.stored["bootstrap_use"] == 2
+
+    @pytest.mark.spec(90)
+    async def test_the_socket_is_of_this_host_and_open_to_all_its_users(self, world: World) -> None:
+        async with world.agent():
+            assert world.socket.is_socket()
+            assert world.socket.stat().st_mode & 0o777 == 0o777
+            assert world.socket.parent.stat().st_mode & 0o777 == 0o755
+        assert not world.socket.exists()
+
+    async def test_a_second_agent_does_not_take_the_socket(self, world: World) -> None:
+        world.server.reattestable = True
+        async with world.agent():
+            with pytest.raises(SpireError):
+                await asyncio.wait_for(world.start(), 20)
+            assert world.socket.exists()
+
+    async def test_a_restarted_agent_uses_its_svid_again(self, world: World) -> None:
+        world.server.add_entry("a", ME)
+        async with world.agent():
+            await world.ids()
+        async with world.agent():
+            assert await world.ids() == ["spiffe://example.org/a"]
+        assert world.server.count("AttestAgent") == 1
+
+    async def test_a_restarted_agent_trusts_its_stored_bundle(self, world: World) -> None:
+        async with world.agent():
+            pass
+        world.write_bundle(certificates_to_pem([Authority(OTHER).certificate]))
+        async with world.agent():
+            pass
+
+    @pytest.mark.parametrize("lost", ["keys.json", "agent-data.json"])
+    async def test_an_agent_that_lost_half_of_its_identity_attests_anew(
+        self, world: World, lost: str
+    ) -> None:
+        world.server.reattestable = True
+        async with world.agent():
+            pass
+        (world.folder / "data" / lost).unlink()
+        async with world.agent():
+            pass
+        assert world.server.count("AttestAgent") == 2
+
+    async def test_an_expired_svid_is_not_used(self, world: World) -> None:
+        world.server.reattestable = True
+        async with world.agent():
+            pass
+        world.clock.jump(timedelta(hours=2))
+        async with world.agent():
+            pass
+        assert world.server.count("AttestAgent") > 1
+
+    async def test_a_server_without_sync_is_asked_in_the_old_way(self, world: World) -> None:
+        world.server.offers_sync = False
+        world.server.add_entry("a", ME)
+        async with world.agent():
+            assert await world.ids() == ["spiffe://example.org/a"]
+            await world.pass_time(timedelta(seconds=20))
+        assert world.server.count("SyncAuthorizedEntries") == 1
+        assert world.server.count("GetAuthorizedEntries") > 1
+
+    async def test_health_is_told_over_http(self, world: World) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        world.more = (
+            "health_checks { listener_enabled = true "
+            f'bind_address = "127.0.0.1" bind_port = "{port}" }}'
+        )
+        async with world.agent():
+            await world.clock.advance(timedelta(seconds=2))
+            await world.clock.sleepers(4)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = await asyncio.wait_for(reader.read(), 20)
+            writer.close()
+            await writer.wait_closed()
+        assert answer.startswith(b"HTTP/1.1 200")
+
+
+class TestBootstrap:
+    async def test_a_spiffe_bundle_will_do(self, world: World) -> None:
+        world.bootstrap += '\ntrust_bundle_format = "spiffe"'
+        world.write_bundle(bundle_to_json(world.server.bundle))
+        async with world.agent():
+            assert world.server.serials
+
+    async def test_a_server_of_another_authority_never_sees_the_token(self, world: World) -> None:
+        world.write_bundle(certificates_to_pem([Authority().certificate]))
+        task = world.start()
+        await world.clock.sleepers(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert world.server.presented_tokens == []
+
+    @pytest.mark.parametrize("insecure", [False, True])
+    async def test_a_server_of_another_id_never_sees_the_token(
+        self, folder: Path, insecure: bool
+    ) -> None:
+        world = World(folder)
+        world.server.server_path = "/workload"
+        if insecure:
+            world.bootstrap = "insecure_bootstrap = true"
+        await world.server.start()
+        task = world.start()
+        await world.clock.sleepers(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await world.server.stop()
+        assert world.server.presented_tokens == []
+
+    async def test_an_insecure_agent_trusts_the_first_server(self, world: World) -> None:
+        world.bootstrap = "insecure_bootstrap = true"
+        world.server.add_entry("a", ME)
+        async with world.agent():
+            assert await world.ids() == ["spiffe://example.org/a"]
+
+    async def test_attestation_is_tried_again(self, world: World) -> None:
+        await world.server.stop()
+        task = world.start()
+        for _ in range(3):
+            await world.clock.sleepers(1)
+            await world.clock.advance(timedelta(seconds=13))
+        await world.clock.sleepers(1)
+        await world.server.start()
+        await world.clock.advance(timedelta(seconds=20))
+        await world.clock.sleepers(3)
+        assert world.server.serials
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def test_attestation_is_given_up_after_a_minute(self, world: World) -> None:
+        await world.server.stop()
+        task = world.start()
+        for _ in range(6):
+            if not task.done():
+                await world.clock.sleepers(1)
+                await world.clock.advance(timedelta(seconds=30))
+                await asyncio.wait((task,), timeout=0.2)
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(task, 20)
+
+    async def test_a_refusal_ends_the_agent_at_once(self, world: World) -> None:
+        world.server.attest_error = PermissionDenied("failed to attest: agent is banned")
+        with pytest.raises(PermissionDenied, match="agent is banned"):
+            await asyncio.wait_for(world.start(), 20)
+        assert world.server.count("AttestAgent") == 1
+
+
+class TestLife:
+    async def test_a_new_entry_reaches_its_workload(self, world: World) -> None:
+        async with world.agent():
+            with pytest.raises(PermissionDenied):
+                await world.ids()
+            world.server.add_entry("a", ME)
+            await world.pass_time(timedelta(seconds=10))
+            assert await world.ids() == ["spiffe://example.org/a"]
+
+    async def test_federated_bundles_reach_workloads(self, world: World) -> None:
+        other = Authority(OTHER)
+        world.server.federated[OTHER.name] = other.bundle
+        world.server.add_entry("a", ME, federates_with=[OTHER.name, "gone.test"])
+        async with world.agent():
+            response = await world.fetch(
+                "FetchX509Bundles",
+                workload_pb2.X509BundlesRequest(),
+                workload_pb2.X509BundlesResponse,
+            )
+        assert dict(response.bundles) == {
+            "spiffe://example.org": world.server.certificate,
+            "spiffe://other.test": other.certificate,
+        }
+
+    async def test_workloads_notice_no_outage(self, world: World) -> None:
+        world.server.add_entry("a", ME)
+        async with world.agent():
+            assert await world.ids() == ["spiffe://example.org/a"]
+            await world.server.stop()
+            await world.pass_time(timedelta(minutes=10), timedelta(minutes=1))
+            assert await world.ids() == ["spiffe://example.org/a"]
+            with pytest.raises(Unavailable, match="could not fetch JWT-SVID"):
+                await world.call(
+                    "FetchJWTSVID",
+                    workload_pb2.JWTSVIDRequest(audience=["x"]),
+                    workload_pb2.JWTSVIDResponse,
+                )
+            world.server.add_entry("b", ME)
+            await world.server.start()
+            await world.pass_time(timedelta(minutes=10), timedelta(minutes=1))
+            assert await world.ids() == ["spiffe://example.org/a", "spiffe://example.org/b"]
+
+    async def test_the_agents_svid_is_renewed_and_the_old_one_left(self, world: World) -> None:
+        world.server.add_entry("a", ME)
+        async with world.agent():
+            before = dict(world.server.serials)
+            stored = world.stored["svid"]
+            await world.pass_time(timedelta(minutes=40), timedelta(seconds=30))
+            assert world.server.count("RenewAgent") == 1
+            assert world.server.serials != before
+            assert world.stored["svid"] != stored
+            assert await world.ids() == ["spiffe://example.org/a"]
+        async with world.agent():
+            assert await world.ids() == ["spiffe://example.org/a"]
+        assert world.server.count("AttestAgent") == 1
+
+    async def test_workload_svids_are_rotated_on_live_streams(self, world: World) -> None:
+        world.server.add_entry("a", ME)
+        async with (
+            world.agent(),
+            world.workload() as channel,
+            channel.server_stream(
+                "/SpiffeWorkloadAPI/FetchX509SVID",
+                workload_pb2.X509SVIDRequest(),
+                workload_pb2.X509SVIDResponse,
+                timeout=60,
+                metadata=HEADER,
+            ) as messages,
+        ):
+            first = await anext(messages)
+            await world.pass_time(timedelta(minutes=40), timedelta(minutes=1))
+            second = await anext(messages)
+        assert first.svids[0].spiffe_id == second.svids[0].spiffe_id
+        assert first.svids[0].x509_svid != second.svids[0].x509_svid
+        assert first.svids[0].x509_svid_key != second.svids[0].x509_svid_key
+
+    async def test_a_new_bundle_is_kept_for_the_next_start(self, world: World) -> None:
+        async with world.agent():
+            added = Authority().bundle.x509_authorities
+            world.server.bundle = world.server.bundle.with_changes(
+                x509_authorities=(*world.server.bundle.x509_authorities, *added)
+            )
+            await world.pass_time(timedelta(seconds=10))
+        assert len(AgentStorage.open(world.folder / "data").data.bundle) == 2
+
+    async def test_a_foreign_bundle_is_not_taken_for_the_own(self, world: World) -> None:
+        world.server.add_entry("a", ME)
+        async with world.agent():
+            assert await world.ids() == ["spiffe://example.org/a"]
+            world.server.bundle = world.server.bundle.with_changes(
+                trust_domain=TrustDomain("evil.test")
+            )
+            await world.pass_time(timedelta(seconds=10))
+            assert await world.ids() == ["spiffe://example.org/a"]
+
+
+class TestStanding:
+    async def test_a_banned_agent_ends_and_forgets_its_svid(self, world: World) -> None:
+        async with world.agent() as agent:
+            world.server.banned.update(world.server.serials)
+            await world.clock.advance(timedelta(seconds=10))
+            with pytest.raises(AgentBanned):
+                await asyncio.wait_for(agent, 20)
+        assert world.stored["svid"] is None
+        assert world.stored["bundle"]
+        assert not world.socket.exists()
+
+    async def test_an_evicted_agent_that_cannot_attest_again_ends(self, world: World) -> None:
+        async with world.agent() as agent:
+            world.server.forget_agents()
+            await world.clock.advance(timedelta(seconds=10))
+            with pytest.raises(AttestationLost):
+                await asyncio.wait_for(agent, 20)
+        assert world.stored["svid"] is None
+
+    async def test_an_evicted_agent_that_can_does_so_and_goes_on(self, world: World) -> None:
+        world.server.reattestable = True
+        world.server.add_entry("a", ME)
+        async with world.agent():
+            world.server.forget_agents()
+            await world.pass_time(timedelta(seconds=20))
+            assert world.server.count("AttestAgent") == 2
+            world.server.add_entry("b", ME)
+            await world.pass_time(timedelta(seconds=20))
+            assert await world.ids() == ["spiffe://example.org/a", "spiffe://example.org/b"]
+
+    async def test_a_restarted_agent_that_was_evicted_attests_again(self, world: World) -> None:
+        world.server.reattestable = True
+        async with world.agent():
+            pass
+        world.server.forget_agents()
+        async with world.agent():
+            assert world.server.count("AttestAgent") == 2
