@@ -271,7 +271,8 @@ class ServerCall(MessageStream):
         if self._timer is not None:
             self._timer.cancel()
         self.drop_kept()
-        if not self.closed:
+        if self._headers_sent or not self.closed:
+            # Whoever leaves a stream after its first message made a call as good as any other.
             self.connection.budget.earn()
         if self._server.observe is not None:
             seconds = self.connection.clock.monotonic() - self._started_at
