@@ -20,20 +20,22 @@ import (
 )
 
 type settings struct {
-	op, agentSocket, serverSocket, server, trustDomain, parent string
-	callers, count, batch, entries, connections                int
-	newConnection, pause                                       bool
-	timeout, hold                                              time.Duration
+	op, agentSocket, serverSocket, server, trustDomain, parent, identity string
+	callers, count, batch, entries, connections                          int
+	newConnection, pause, unchanged                                      bool
+	timeout, hold                                                        time.Duration
 }
 
 func parse() *settings {
 	s := &settings{}
-	flag.StringVar(&s.op, "op", "", "fetch-x509, fetch-jwt, validate-jwt, mint-x509, mint-jwt, attest, batch-x509, sync, authorized, create-entries, hold")
+	flag.StringVar(&s.op, "op", "", "fetch-x509, fetch-jwt, validate-jwt, mint-x509, mint-jwt, attest, enroll, batch-x509, sync, authorized, create-entries, hold")
 	flag.StringVar(&s.agentSocket, "agent-socket", "", "path of the agent's socket")
 	flag.StringVar(&s.serverSocket, "server-socket", "", "path of the server's admin socket")
 	flag.StringVar(&s.server, "server", "", "host:port of the server")
 	flag.StringVar(&s.trustDomain, "trust-domain", "example.org", "its name")
 	flag.StringVar(&s.parent, "parent", "", "create-entries: path of the parent ID; default a node of its own")
+	flag.StringVar(&s.identity, "identity", "", "enroll, batch-x509, sync, authorized: file that keeps the loader's agent; where it is there, no new one is made nor given entries")
+	flag.BoolVar(&s.unchanged, "unchanged", false, "sync: ask as an agent does that knows all entries already")
 	flag.IntVar(&s.callers, "callers", 8, "callers at the same time, each with a connection of its own")
 	flag.IntVar(&s.count, "count", 1000, "operations in all")
 	flag.IntVar(&s.batch, "batch", 500, "batch-x509, create-entries: items of a call")

@@ -98,10 +98,12 @@ func (s *settings) operation() (*operation, error) {
 		return &operation{dial: adminSocket, do: s.createEntries}, nil
 	case "attest":
 		return &operation{dial: tcp, do: m.attest, prepare: func(ctx context.Context) error { return s.joinTokens(ctx, m, s.count) }}, nil
+	case "enroll":
+		return s.enroll(m), nil
 	case "batch-x509":
 		return &operation{dial: mutual, do: func(ctx context.Context, conn *grpc.ClientConn, _ int) error { return s.batchX509(ctx, conn, m) }, prepare: attested}, nil
 	case "sync":
-		return &operation{dial: mutual, do: m.sync, prepare: attested}, nil
+		return &operation{dial: mutual, do: func(ctx context.Context, conn *grpc.ClientConn, _ int) error { return m.sync(ctx, conn, s.unchanged) }, prepare: attested}, nil
 	case "authorized":
 		return &operation{dial: mutual, do: m.authorized, prepare: attested}, nil
 	}
@@ -203,6 +205,11 @@ func (m *material) attestWith(ctx context.Context, conn *grpc.ClientConn, token 
 
 // becomeAgent attests this program and gives it entries of its own.
 func (s *settings) becomeAgent(ctx context.Context, m *material) error {
+	if kept, err := s.loadIdentity(m); err != nil {
+		return err
+	} else if kept {
+		return s.awaitEntries(ctx, m)
+	}
 	if err := s.joinTokens(ctx, m, 1); err != nil {
 		return err
 	}
@@ -217,6 +224,9 @@ func (s *settings) becomeAgent(ctx context.Context, m *material) error {
 	}
 	m.own = &tls.Certificate{Certificate: svid.CertChain, PrivateKey: m.key}
 	m.agent = svid.Id
+	if err := s.storeIdentity(m); err != nil {
+		return err
+	}
 	if err := s.giveEntries(ctx, m); err != nil {
 		return err
 	}
@@ -273,6 +283,10 @@ func (s *settings) awaitEntries(ctx context.Context, m *material) error {
 			return err
 		}
 		if len(answer.Entries) >= s.entries {
+			m.entryIDs = nil
+			for _, entry := range answer.Entries {
+				m.entryIDs = append(m.entryIDs, entry.Id)
+			}
 			return nil
 		}
 		select {
@@ -305,8 +319,8 @@ func agentMask() *types.EntryMask {
 		RevisionNumber: true, StoreSvid: true, Hint: true, CreatedAt: true}
 }
 
-// sync asks as an agent does that knows nothing yet.
-func (m *material) sync(ctx context.Context, conn *grpc.ClientConn, _ int) error {
+// sync asks as an agent does that knows nothing yet, or everything.
+func (m *material) sync(ctx context.Context, conn *grpc.ClientConn, unchanged bool) error {
 	stream, err := entryv1.NewEntryClient(conn).SyncAuthorizedEntries(ctx)
 	if err != nil {
 		return err
@@ -324,6 +338,9 @@ func (m *material) sync(ctx context.Context, conn *grpc.ClientConn, _ int) error
 			missing = append(missing, revision.Id)
 		}
 		got, more = got+len(answer.Entries), answer.More
+	}
+	if unchanged {
+		got, missing = got+len(missing), nil
 	}
 	for len(missing) > 0 {
 		page := missing[:min(500, len(missing))]
