@@ -8,7 +8,7 @@ from spire_py.errors import Internal, InvalidArgument, SpireError
 from spire_py.model.join_token import JoinToken
 from spire_py.plugin_api.node_attestor import Challenge, NodeAttestation, ServerNodeAttestor
 from spire_py.runtime.clock import Clock
-from spire_py.spiffe.id import InvalidSpiffeID, TrustDomain
+from spire_py.spiffe.id import InvalidSpiffeID, SpiffeID, TrustDomain
 from spire_py.spiffe.reserved_path import agent_id
 
 ATTESTATION_TYPE = "join_token"
@@ -45,10 +45,13 @@ class JoinTokenAttestor(ServerNodeAttestor):
             )
         if token.expires_at < self._clock.now():
             raise InvalidArgument("join token expired")
+        return NodeAttestation(self._agent_id(token.value))
+
+    def _agent_id(self, value: str) -> SpiffeID:
         try:
-            return NodeAttestation(
-                agent_id(self._trust_domain, f"/{ATTESTATION_TYPE}/{token.value}")
-            )
+            if "/" in value:
+                raise InvalidSpiffeID("a token is one segment of the path")
+            return agent_id(self._trust_domain, f"/{ATTESTATION_TYPE}/{value}")
         except InvalidSpiffeID:
             # Its text would hold the token.
             raise Internal(
