@@ -1,7 +1,8 @@
 """DNS names that an entry may ask for (feature N5).
 
-The rules are SPIRE's: the strict profile of IDNA on a name that is ASCII already, so what is left
-of IDNA is the form of the labels, and that one beginning with `xn--` stands for a real name.
+The rules are SPIRE's: a profile of IDNA on a name that is ASCII already, so what is left of IDNA is
+the form of the labels, and that one beginning with `xn--` stands for a real name. As in SPIRE,
+upper case and underscores pass; unlike there, spaces, slashes and the like do not.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import unicodedata
 
 from spire_py.errors import InvalidArgument
 
-_NOT_ALLOWED = re.compile(r"[^a-z0-9.-]")
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9._-]")
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _MAX_NAME_LENGTH = 253
 _ACE_PREFIX = "xn--"
-_CATEGORIES = frozenset({"Ll", "Lo", "Lm", "Mn", "Mc", "Nd"})
+_CATEGORIES = frozenset({"Ll", "Lo", "Lm", "Mn", "Mc", "Nd", "So"})
 
 
 def check_dns_name(name: str) -> str:
@@ -67,6 +68,7 @@ def _stands_for_a_name(punycode: str) -> bool:
     return (
         same
         and not name.isascii()
+        and name[2:4] != "--"
         and unicodedata.is_normalized("NFC", name)
         and all(char == "-" or unicodedata.category(char) in _CATEGORIES for char in name)
     )

@@ -7,7 +7,14 @@ from typing import Any, Protocol
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import bundle_pb2
-from spire_py.errors import AlreadyExists, InvalidArgument, NotFound, SpireError, StatusCode
+from spire_py.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    SpireError,
+    StatusCode,
+    Unimplemented,
+)
 from spire_py.server.api.filters import page_from_pb
 from spire_py.server.datastore.filters import DeleteMode, Page
 from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
@@ -114,6 +121,18 @@ class BundleServicer:
             raise prefixed("failed to append bundle", error, StatusCode.INTERNAL) from error
         self._memory.put(bundle)
         return _masked(bundle, output_mask(request))
+
+    # --- of downstream servers ---
+
+    async def publish_jwt_authority(
+        self, _request: bundle_pb2.PublishJWTAuthorityRequest, _context: CallContext
+    ) -> bundle_pb2.PublishJWTAuthorityResponse:
+        raise Unimplemented("publishing JWT authorities is not implemented")
+
+    async def publish_wit_authority(
+        self, _request: bundle_pb2.PublishWITAuthorityRequest, _context: CallContext
+    ) -> bundle_pb2.PublishWITAuthorityResponse:
+        raise Unimplemented("WIT-SVID functionality is not yet implemented")
 
     # --- federated ones ---
 

@@ -85,8 +85,7 @@ def agent_filter_from_pb(
             asked = selectors_from_pb(match.selectors)
         except InvalidArgument as error:
             raise prefixed("failed to parse selectors", error) from error
-        if asked:
-            selectors = SelectorFilter(asked, _match(match.match))
+        selectors = SelectorFilter(asked, _match(match.match))
     return AgentFilter(
         attestation_type=message.by_attestation_type,
         selectors=selectors,

@@ -38,11 +38,7 @@ async def call_with_nothing(server: RunningServer, method: str, channel: Channel
         await server.call(method, entry_pb2.GetEntryRequest(), types_pb2.Status, channel)
 
 
-SHARED = [
-    method
-    for method in POLICY
-    if method.startswith((AGENT, BUNDLE, ENTRY, SVID)) and "Publish" not in method
-]
+SHARED = [method for method in POLICY if method.startswith((AGENT, BUNDLE, ENTRY, SVID))]
 
 
 @pytest.mark.parametrize("method", [m for m in SHARED if Access.ANY not in POLICY[m]])
