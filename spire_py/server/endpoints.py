@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 
 from spire_py._proto.grpc import health_pb2
 from spire_py._proto.spire.api.server import (
@@ -21,6 +22,7 @@ from spire_py.plugin_api.node_attestor import ServerNodeAttestor
 from spire_py.runtime.clock import Clock
 from spire_py.server.api.agent import AgentServicer
 from spire_py.server.api.bundle import BundleServicer
+from spire_py.server.api.call_log import LoggedServicer
 from spire_py.server.api.debug import DebugServicer
 from spire_py.server.api.entry import EntryServicer
 from spire_py.server.api.health import HealthServicer
@@ -210,10 +212,10 @@ class Endpoints:
             jwt_enabled=not self._section.disable_jwt_svids,
         )
         return [
-            Service(agent_pb2.DESCRIPTOR.services_by_name["Agent"], self._agents),
-            Service(bundle_pb2.DESCRIPTOR.services_by_name["Bundle"], bundles),
-            Service(entry_pb2.DESCRIPTOR.services_by_name["Entry"], entries),
-            Service(svid_pb2.DESCRIPTOR.services_by_name["SVID"], svids),
+            _service(agent_pb2, "Agent", self._agents),
+            _service(bundle_pb2, "Bundle", bundles),
+            _service(entry_pb2, "Entry", entries),
+            _service(svid_pb2, "SVID", svids),
         ]
 
     def _local_services(self, levels: LogLevels) -> list[Service]:
@@ -227,9 +229,11 @@ class Endpoints:
         )
         checks = HealthServicer(health=self.health, clock=self._clock)
         return [
-            Service(debug_pb2.DESCRIPTOR.services_by_name["Debug"], debug),
-            Service(health_pb2.DESCRIPTOR.services_by_name["Health"], checks),
-            Service(
-                logger_pb2.DESCRIPTOR.services_by_name["Logger"], LoggerServicer(levels=levels)
-            ),
+            _service(debug_pb2, "Debug", debug),
+            _service(health_pb2, "Health", checks),
+            _service(logger_pb2, "Logger", LoggerServicer(levels=levels)),
         ]
+
+
+def _service(module: ModuleType, name: str, servicer: object) -> Service:
+    return Service(module.DESCRIPTOR.services_by_name[name], LoggedServicer(servicer))

@@ -15,6 +15,7 @@ from spire_py.errors import (
     StatusCode,
     Unimplemented,
 )
+from spire_py.server.api.call_log import failed
 from spire_py.server.api.filters import page_from_pb
 from spire_py.server.datastore.filters import DeleteMode, Page
 from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
@@ -28,7 +29,7 @@ from spire_py.wire.bundles import (
     x509_authorities_from_pb,
 )
 from spire_py.wire.masks import apply_mask, fields_of, output_mask
-from spire_py.wire.status import ok, prefixed, status_to_pb
+from spire_py.wire.status import ok, prefixed
 
 log = get_logger("api")
 
@@ -137,7 +138,7 @@ class BundleServicer:
     # --- federated ones ---
 
     async def batch_create_federated_bundle(
-        self, request: bundle_pb2.BatchCreateFederatedBundleRequest, _context: CallContext
+        self, request: bundle_pb2.BatchCreateFederatedBundleRequest, context: CallContext
     ) -> bundle_pb2.BatchCreateFederatedBundleResponse:
         response = bundle_pb2.BatchCreateFederatedBundleResponse()
         for message in request.bundle:
@@ -145,7 +146,7 @@ class BundleServicer:
             try:
                 bundle = await self._create(message)
             except SpireError as error:
-                result.status.CopyFrom(status_to_pb(error))
+                result.status.CopyFrom(failed(context, error, trust_domain_id=message.trust_domain))
                 continue
             result.status.CopyFrom(ok())
             result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
@@ -164,7 +165,7 @@ class BundleServicer:
         return stored
 
     async def batch_set_federated_bundle(
-        self, request: bundle_pb2.BatchSetFederatedBundleRequest, _context: CallContext
+        self, request: bundle_pb2.BatchSetFederatedBundleRequest, context: CallContext
     ) -> bundle_pb2.BatchSetFederatedBundleResponse:
         response = bundle_pb2.BatchSetFederatedBundleResponse()
         for message in request.bundle:
@@ -172,7 +173,7 @@ class BundleServicer:
             try:
                 bundle = await self._set(message)
             except SpireError as error:
-                result.status.CopyFrom(status_to_pb(error))
+                result.status.CopyFrom(failed(context, error, trust_domain_id=message.trust_domain))
                 continue
             result.status.CopyFrom(ok())
             result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
@@ -189,7 +190,7 @@ class BundleServicer:
         return stored
 
     async def batch_update_federated_bundle(
-        self, request: bundle_pb2.BatchUpdateFederatedBundleRequest, _context: CallContext
+        self, request: bundle_pb2.BatchUpdateFederatedBundleRequest, context: CallContext
     ) -> bundle_pb2.BatchUpdateFederatedBundleResponse:
         response = bundle_pb2.BatchUpdateFederatedBundleResponse()
         mask = fields_of(request.input_mask) if request.HasField("input_mask") else None
@@ -198,7 +199,7 @@ class BundleServicer:
             try:
                 bundle = await self._update(message, mask)
             except SpireError as error:
-                result.status.CopyFrom(status_to_pb(error))
+                result.status.CopyFrom(failed(context, error, trust_domain_id=message.trust_domain))
                 continue
             result.status.CopyFrom(ok())
             result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
@@ -217,7 +218,7 @@ class BundleServicer:
         return stored
 
     async def batch_delete_federated_bundle(
-        self, request: bundle_pb2.BatchDeleteFederatedBundleRequest, _context: CallContext
+        self, request: bundle_pb2.BatchDeleteFederatedBundleRequest, context: CallContext
     ) -> bundle_pb2.BatchDeleteFederatedBundleResponse:
         try:
             mode = DeleteMode(request.mode)
@@ -231,7 +232,7 @@ class BundleServicer:
             try:
                 await self._delete(name, mode)
             except SpireError as error:
-                result.status.CopyFrom(status_to_pb(error))
+                result.status.CopyFrom(failed(context, error, trust_domain_id=name))
             else:
                 result.status.CopyFrom(ok())
         return response

@@ -10,6 +10,7 @@ from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import entry_pb2
 from spire_py.errors import InvalidArgument, NotFound, SpireError, StatusCode
 from spire_py.model.entry import Entry
+from spire_py.server.api.call_log import failed
 from spire_py.server.api.filters import entry_filter_from_pb, page_from_pb
 from spire_py.server.datastore.filters import EntryFilter, Page
 from spire_py.server.entry_cache.authorized import PAGE_SIZE, AuthorizedEntries, join_entries
@@ -19,7 +20,7 @@ from spire_py.telemetry.logs import get_logger
 from spire_py.transport import CallContext
 from spire_py.wire.entries import entry_from_pb, entry_to_pb
 from spire_py.wire.masks import Fields, apply_mask, fields_of, mask_fields, output_mask
-from spire_py.wire.status import ok, prefixed, status_to_pb
+from spire_py.wire.status import ok, prefixed
 
 _GET_ENTRIES_TAG = b"\x0a"  # GetAuthorizedEntriesResponse.entries = 1
 _SYNC_ENTRIES_TAG = b"\x12"  # SyncAuthorizedEntriesResponse.entries = 2
@@ -105,14 +106,14 @@ class EntryServicer:
         return message
 
     async def batch_create_entry(
-        self, request: entry_pb2.BatchCreateEntryRequest, _context: CallContext
+        self, request: entry_pb2.BatchCreateEntryRequest, context: CallContext
     ) -> entry_pb2.BatchCreateEntryResponse:
         response = entry_pb2.BatchCreateEntryResponse()
         mask = output_mask(request)
         for outcome in await self._create_all(request.entries):
             result = response.results.add()
             if isinstance(outcome, SpireError):
-                result.status.CopyFrom(status_to_pb(outcome))
+                result.status.CopyFrom(failed(context, outcome))
                 continue
             entry, existed = outcome
             result.status.CopyFrom(_similar_exists() if existed else ok())
@@ -150,7 +151,7 @@ class EntryServicer:
         return created
 
     async def batch_update_entry(
-        self, request: entry_pb2.BatchUpdateEntryRequest, _context: CallContext
+        self, request: entry_pb2.BatchUpdateEntryRequest, context: CallContext
     ) -> entry_pb2.BatchUpdateEntryResponse:
         response = entry_pb2.BatchUpdateEntryResponse()
         mask = request.input_mask if request.HasField("input_mask") else None
@@ -159,7 +160,7 @@ class EntryServicer:
             try:
                 entry = await self._update(message, mask)
             except SpireError as error:
-                result.status.CopyFrom(status_to_pb(error))
+                result.status.CopyFrom(failed(context, error, entry_id=message.id))
                 continue
             result.status.CopyFrom(ok())
             result.entry.CopyFrom(entry_to_pb(entry))
@@ -178,7 +179,7 @@ class EntryServicer:
         return stored
 
     async def batch_delete_entry(
-        self, request: entry_pb2.BatchDeleteEntryRequest, _context: CallContext
+        self, request: entry_pb2.BatchDeleteEntryRequest, context: CallContext
     ) -> entry_pb2.BatchDeleteEntryResponse:
         response = entry_pb2.BatchDeleteEntryResponse()
         for entry_id in request.ids:
@@ -186,7 +187,7 @@ class EntryServicer:
             try:
                 await self._delete(entry_id)
             except SpireError as error:
-                result.status.CopyFrom(status_to_pb(error))
+                result.status.CopyFrom(failed(context, error, entry_id=entry_id))
             else:
                 result.status.CopyFrom(ok())
         return response

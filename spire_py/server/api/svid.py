@@ -22,6 +22,7 @@ from spire_py.errors import (
     StatusCode,
     Unimplemented,
 )
+from spire_py.server.api.call_log import failed
 from spire_py.server.api.dns_names import check_wildcard_overlap
 from spire_py.server.api.svids import jwt_svid_to_pb, x509_svid_to_pb
 from spire_py.server.ca.ca import SignedJWTSVID, SignedX509SVID, X509SVIDParams
@@ -34,7 +35,7 @@ from spire_py.telemetry.logs import get_logger
 from spire_py.transport import CallContext
 from spire_py.wire.dns_names import check_dns_name
 from spire_py.wire.spiffe_ids import workload_id_from_pb
-from spire_py.wire.status import ok, prefixed, status_to_pb
+from spire_py.wire.status import ok, prefixed
 
 _INLINE_BATCH = 4
 """So many CSRs at most are read without a thread, whose hand-over costs about as much."""
@@ -157,10 +158,11 @@ class SVIDServicer:
                 lambda: [_read_params(each, entries) for each in request.params]
             )
         response = svid_pb2.BatchNewX509SVIDResponse()
-        for result in await self._sign_all(wanted):
+        results = await self._sign_all(wanted)
+        for params, result in zip(request.params, results, strict=True):
             item = response.results.add()
             if isinstance(result, SpireError):
-                item.status.CopyFrom(status_to_pb(result))
+                item.status.CopyFrom(failed(context, result, entry_id=params.entry_id))
             else:
                 item.status.CopyFrom(ok())
                 item.svid.CopyFrom(x509_svid_to_pb(result))
