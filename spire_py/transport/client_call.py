@@ -187,7 +187,8 @@ class ClientCall(MessageStream):
         self._error = error
         if error is not None:
             self.drop_kept()
-        else:
+        if error is None or self._response_seen:
+            # A stream left after its answer began is a call as good as any other.
             self.connection.budget.earn()
         if self._timer is not None:
             self._timer.cancel()
