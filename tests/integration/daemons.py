@@ -42,10 +42,11 @@ class Process:
 
     def _read(self) -> None:
         assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            with self._changed:
-                self.lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
+        with self.popen.stdout as output:
+            for line in output:
+                with self._changed:
+                    self.lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -81,6 +82,7 @@ class Process:
         if self.popen.poll() is None:
             self.popen.kill()
             self.popen.wait()
+        self._reader.join(START_SECONDS)
 
 
 @dataclass
@@ -95,6 +97,7 @@ class Stack:
     agent_program: tuple[str, ...] = OUR_AGENT
     server_keys: str = ""
     agent_keys: str = ""
+    log_level: str = "DEBUG"
     port: int = 0
     processes: list[Process] = field(default_factory=list)
 
@@ -117,7 +120,7 @@ class Stack:
               bind_address = "127.0.0.1"
               bind_port = {self.port}
               socket_path = "{self.server_socket}"
-              log_level = "DEBUG"
+              log_level = "{self.log_level}"
               {self.server_keys}
             }}
             plugins {{
@@ -152,7 +155,7 @@ class Stack:
               server_port = {self.port}
               socket_path = "{self.agent_socket}"
               trust_bundle_path = "{self.folder}/bundle.pem"
-              log_level = "DEBUG"
+              log_level = "{self.log_level}"
               {self.agent_keys}
             }}
             plugins {{
