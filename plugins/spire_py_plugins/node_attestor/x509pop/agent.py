@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-from spire_py.crypto.certificate import CertificateFacts
-from spire_py.crypto.keys import PrivateKey, public_key_der
-from spire_py.crypto.pem import MAX_PEM_BYTES, pem_to_certificates
+from spire_py.crypto.keys import PrivateKey
 from spire_py.errors import FailedPrecondition, InvalidArgument
 from spire_py.plugin_api.context import PluginContext
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
 from spire_py.plugin_api.settings import Settings
 from spire_py_plugins.node_attestor.x509pop.certificate import PLUGIN_NAME
+from spire_py_plugins.node_attestor.x509pop.identity import FileIdentity, IdentitySource
 from spire_py_plugins.node_attestor.x509pop.messages import write_payload
 from spire_py_plugins.node_attestor.x509pop.proof import respond
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
-_PRIVATE_KEY = re.compile(
-    rb"-----BEGIN (?P<kind>(?:[A-Z]+ )?PRIVATE KEY)-----[^-]*-----END (?P=kind)-----"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A certificate chain as DER, the node's own first, and its key."""
-
-    certificates: tuple[bytes, ...]
-    key: PrivateKey
-
-
-class IdentitySource(Protocol):
-    """Where the node's certificate comes from."""
-
-    async def fetch(self) -> Identity:
-        """The identity as it is now.
-
-        Raises:
-            SpireError: it cannot be had.
-        """
-        ...
+_UNIX = "unix://"
 
 
 class X509PopAgent(AgentNodeAttestor):
@@ -77,82 +47,29 @@ class X509PopAgent(AgentNodeAttestor):
             ) from error
 
 
-class FileIdentity:
-    """An identity in PEM files, read each time."""
-
-    def __init__(self, certificate: Path, private_key: Path, intermediates: Path | None) -> None:
-        self._certificate = certificate
-        self._private_key = private_key
-        self._intermediates = intermediates
-
-    async def fetch(self) -> Identity:
-        return await asyncio.to_thread(self._load)
-
-    def _load(self) -> Identity:
-        try:
-            certificates = _certificates(_read(self._certificate))
-            key = _private_key(_read(self._private_key))
-            if CertificateFacts(certificates[0]).public_key_der != public_key_der(key):
-                raise InvalidArgument("private key does not match the certificate")
-        except InvalidArgument as error:
-            raise InvalidArgument(f"unable to load keypair: {error.message}") from error
-        return Identity((*certificates, *self._load_intermediates()), key)
-
-    def _load_intermediates(self) -> tuple[bytes, ...]:
-        if self._intermediates is None:
-            return ()
-        try:
-            return _certificates(_read(self._intermediates))
-        except InvalidArgument as error:
-            raise InvalidArgument(
-                f"unable to load intermediate certificates: {error.message}"
-            ) from error
-
-
 def configure(data: Mapping[str, Any], context: PluginContext) -> X509PopAgent:
     """The plugin: the identity lies in files, or another agent's Workload API gives it."""
     settings = Settings(data, context)
+    socket = settings.text("spiffe_endpoint_socket")
     certificate = settings.text("certificate_path")
     private_key = settings.text("private_key_path")
     intermediates = settings.text("intermediates_path").strip()
-    if not private_key:
-        settings.fault("private_key_path is required")
-    if not certificate:
-        settings.fault("certificate_path is required")
+    if socket:
+        if not socket.startswith(f"{_UNIX}/"):
+            settings.fault(f"spiffe_endpoint_socket must be {_UNIX} and an absolute path")
+    else:
+        if not private_key:
+            settings.fault("private_key_path is required")
+        if not certificate:
+            settings.fault("certificate_path is required")
     settings.finish()
+    if socket:
+        # Only those who use it need gRPC here.
+        from spire_py_plugins.node_attestor.x509pop.workload_api import WorkloadAPIIdentity
+
+        return X509PopAgent(WorkloadAPIIdentity(Path(socket.removeprefix(_UNIX))))
     return X509PopAgent(
         FileIdentity(
             Path(certificate), Path(private_key), Path(intermediates) if intermediates else None
         )
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_PEM_BYTES + 1)
-    except OSError as error:
-        raise InvalidArgument(f"{str(path)!r}: {error.strerror}") from error
-    if len(content) > MAX_PEM_BYTES:
-        raise InvalidArgument(f"{str(path)!r} is too long")
-    return content
-
-
-def _certificates(pem: bytes) -> tuple[bytes, ...]:
-    """The certificates of a file that may hold the key, too."""
-    return tuple(pem_to_certificates(b"\n".join(_CERTIFICATE.findall(pem))))
-
-
-def _private_key(pem: bytes) -> PrivateKey:
-    """The first key of a file; PKCS#8, PKCS#1 or SEC 1."""
-    found = _PRIVATE_KEY.search(pem)
-    if found is None:
-        raise InvalidArgument("file holds no private key")
-    try:
-        key = load_pem_private_key(found[0], password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The cause might quote key material: it is left out on purpose.
-        raise InvalidArgument("private key is malformed or encrypted") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise InvalidArgument("private key must be EC or RSA")
-    return key

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spire_py_plugins.node_attestor.x509pop import agent as agent_end
 from spire_py_plugins.node_attestor.x509pop import server as server_end
+from spire_py_plugins.node_attestor.x509pop.identity import Identity
 from spire_py_plugins.node_attestor.x509pop.messages import (
     ECDSA,
     RSA,
@@ -79,9 +80,9 @@ class GivenIdentity:
 
     def __init__(self, leaf: Issued, *others: Issued, key: PrivateKey | None = None) -> None:
         certificates = (leaf.der, *(other.der for other in others))
-        self.identity = agent_end.Identity(certificates, key or leaf.key)
+        self.identity = Identity(certificates, key or leaf.key)
 
-    async def fetch(self) -> agent_end.Identity:
+    async def fetch(self) -> Identity:
         return self.identity
 
 
