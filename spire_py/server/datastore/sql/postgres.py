@@ -15,6 +15,9 @@ _THREADS = 8
 """More connections than this gain nothing: queries are short, and there is one event loop."""
 
 _CONNECT_SECONDS = "10"
+_STATEMENT_MILLISECONDS = 60_000
+"""No statement of ours runs for long; one that does holds a thread and a connection."""
+
 _DEAD_PEER_MILLISECONDS = "30000"
 
 
@@ -50,11 +53,14 @@ def _connector(connection_string: str, busy_timeout: timedelta) -> Callable[[], 
         # The driver's text would show the password.
         raise InvalidArgument("datastore-sql: connection_string cannot be parsed") from error
     options = _with_defaults({key: str(value) for key, value in parameters.items()})
-    lock_timeout = f"SET lock_timeout = {int(busy_timeout.total_seconds() * 1000)}"
+    bounds = (
+        f"SET lock_timeout = {int(busy_timeout.total_seconds() * 1000)}; "
+        f"SET statement_timeout = {_STATEMENT_MILLISECONDS}"
+    )
 
     def connect() -> Any:
         connection = psycopg.connect(**options, autocommit=True)  # type: ignore[arg-type]
-        connection.execute(lock_timeout)
+        connection.execute(bounds)
         connection.autocommit = False
         return connection
 
