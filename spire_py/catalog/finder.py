@@ -12,6 +12,8 @@ from spire_py.config.plugins import PluginConfig
 from spire_py.config.problems import ConfigProblems, ConfigWarning, Problem
 from spire_py.errors import InvalidArgument, NotFound, SpireError
 from spire_py.plugin_api.context import PluginContext, PluginFactory
+from spire_py.runtime.watch import Watch
+from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 
 _LINE = re.compile(r"\(line \d+\)")
@@ -48,11 +50,19 @@ class Finder:
         self._known = known
 
     def make(
-        self, configs: Iterable[PluginConfig], trust_domain: TrustDomain
+        self,
+        configs: Iterable[PluginConfig],
+        trust_domain: TrustDomain,
+        trust_bundle: Watch[Bundle] | None = None,
     ) -> tuple[list[Made], list[ConfigWarning]]:
         """All enabled plugins, configured, in the order of the file; and what to warn of.
 
         Nothing is opened. Only these plugins' modules are imported.
+
+        Args:
+            configs: the blocks of the file.
+            trust_domain: the daemon's own.
+            trust_bundle: for the plugins of a server that runs.
 
         Raises:
             ConfigProblems: some cannot be had or configured; all of them are told.
@@ -63,7 +73,7 @@ class Finder:
         for config in configs:
             if not config.enabled:
                 continue
-            context = PluginContext(trust_domain)
+            context = PluginContext(trust_domain, trust_bundle=trust_bundle)
             try:
                 made.append(Made(config, self._make(config, context)))
             except SpireError as error:

@@ -13,6 +13,8 @@ from spire_py.config.problems import ConfigWarning
 from spire_py.plugin_api.key_manager import KeyManager
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor, ServerNodeAttestor
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
+from spire_py.runtime.watch import Watch
+from spire_py.spiffe.bundle import Bundle
 from spire_py.telemetry.logs import get_logger, log_config_warnings
 
 if TYPE_CHECKING:
@@ -55,13 +57,19 @@ class AgentPlugins:
 
 
 @asynccontextmanager
-async def load_server_plugins(config: ServerConfig) -> AsyncIterator[ServerPlugins]:
+async def load_server_plugins(
+    config: ServerConfig, trust_bundle: Watch[Bundle] | None = None
+) -> AsyncIterator[ServerPlugins]:
     """The plugins, closed in reverse at the end.
+
+    Args:
+        config: of the server.
+        trust_bundle: the server's own, which it follows later on; given to the plugins.
 
     Raises:
         ConfigProblems: some cannot be had or configured; all of them are told.
     """
-    made, warnings = _SERVER.make(config.plugins, config.server.trust_domain)
+    made, warnings = _SERVER.make(config.plugins, config.server.trust_domain, trust_bundle)
     async with _opened(made, warnings):
         yield ServerPlugins(
             key_manager=cast("KeyManager", _one(made, "KeyManager").plugin),

@@ -13,11 +13,13 @@ from spire_py.config.server import ServerConfig, ServerSection
 from spire_py.crypto.subject import CASubject
 from spire_py.errors import FailedPrecondition, SpireError
 from spire_py.runtime.clock import Clock, SystemClock
+from spire_py.runtime.watch import Watch
 from spire_py.server.ca.ca import CA, SVIDDefaults
 from spire_py.server.ca.manager import CAManager, CASettings
 from spire_py.server.datastore import Datastore, Page, open_datastore
 from spire_py.server.endpoints import Endpoints
 from spire_py.server.pruner import Pruner
+from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.health import HealthRegistry
 from spire_py.telemetry.logs import (
@@ -67,12 +69,13 @@ async def serve(config: ServerConfig) -> None:
 async def _serve(config: ServerConfig, logging: Logging, clock: Clock) -> None:
     section = config.server
     _make_data_directory(Path(section.data_dir))
+    trust_bundle = Watch(Bundle(section.trust_domain))
     async with (
-        load_server_plugins(config) as plugins,
+        load_server_plugins(config, trust_bundle) as plugins,
         open_datastore(config.datastore, clock=clock) as datastore,
     ):
         await check_trust_domain(datastore, section.trust_domain)
-        async with _open_ca(config, plugins, datastore, clock) as (ca, manager):
+        async with _open_ca(config, plugins, datastore, trust_bundle, clock) as (ca, manager):
             endpoints = Endpoints(
                 section=section,
                 datastore=datastore,
@@ -135,7 +138,11 @@ async def check_trust_domain(datastore: Datastore, trust_domain: TrustDomain) ->
 
 @asynccontextmanager
 async def _open_ca(
-    config: ServerConfig, plugins: ServerPlugins, datastore: Datastore, clock: Clock
+    config: ServerConfig,
+    plugins: ServerPlugins,
+    datastore: Datastore,
+    trust_bundle: Watch[Bundle],
+    clock: Clock,
 ) -> AsyncIterator[tuple[CA, CAManager]]:
     """The CA, able to sign, and what keeps it so."""
     section = config.server
@@ -148,6 +155,7 @@ async def _open_ca(
             agent_ttl=section.agent_ttl,
             jwt_issuer=section.jwt_issuer,
         ),
+        trust_bundle=trust_bundle,
     )
     try:
         yield (
