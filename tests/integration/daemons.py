@@ -97,6 +97,8 @@ class Stack:
     agent_program: tuple[str, ...] = OUR_AGENT
     server_keys: str = ""
     agent_keys: str = ""
+    server_plugins: str = ""
+    agent_attestor: str = 'NodeAttestor "join_token" { plugin_data {} }'
     log_level: str = "DEBUG"
     port: int = 0
     processes: list[Process] = field(default_factory=list)
@@ -132,6 +134,7 @@ class Stack:
                 plugin_data {{ keys_path = "{self.folder}/server-data/keys.json" }}
               }}
               NodeAttestor "join_token" {{ plugin_data {{}} }}
+              {self.server_plugins}
             }}
             """
         )
@@ -142,7 +145,8 @@ class Stack:
     def start_agent(self, *, token: str = "") -> Process:
         """Start the agent; with a fresh token where none is given and it has no SVID yet."""
         data = self.folder / "agent-data"
-        if not token and not (data / "agent-data.json").exists():
+        needs_token = "join_token" in self.agent_attestor
+        if needs_token and not token and not (data / "agent-data.json").exists():
             token = self.join_token()
         data.mkdir(exist_ok=True)
         (self.folder / "bundle.pem").write_text(self.server("bundle", "show"))
@@ -160,7 +164,7 @@ class Stack:
             }}
             plugins {{
               KeyManager "disk" {{ plugin_data {{ directory = "{data}" }} }}
-              NodeAttestor "join_token" {{ plugin_data {{}} }}
+              {self.agent_attestor}
               WorkloadAttestor "unix" {{ plugin_data {{}} }}
             }}
             """
