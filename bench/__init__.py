@@ -1,0 +1,1 @@
+"""Measures our daemons, and SPIRE's beside them where they are given, row by row of the budgets."""

@@ -1,0 +1,82 @@
+"""The load generator, a Go program in a process of its own (`make peers`)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.peers.find import peer_binary
+
+
+class LoadFailed(Exception):
+    """The load generator is missing, or a call of it was refused."""
+
+
+def program() -> Path:
+    """Where it is.
+
+    Raises:
+        LoadFailed: it was not built.
+    """
+    path = peer_binary("load")
+    if path is None:
+        raise LoadFailed("the load generator .peers/bin/load is missing; `make peers` builds it")
+    return path
+
+
+class Load:
+    """One run of it. It tells its state line by line and waits for us where we measure."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._popen = subprocess.Popen(
+            [program(), "-pause", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def next(self, event: str) -> dict[str, Any]:
+        """The next line of that event; others are passed over.
+
+        Raises:
+            LoadFailed: it ended before.
+        """
+        assert self._popen.stdout is not None
+        for text in self._popen.stdout:
+            line: dict[str, Any] = json.loads(text)
+            if line["event"] == "error" or line.get("errors"):
+                raise LoadFailed(str(line.get("error") or line["errors"]))
+            if line["event"] == event:
+                return line
+        raise LoadFailed(f"the load generator ended without {event!r}")
+
+    def go(self) -> None:
+        """Let it go on from where it waits."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write("\n")
+        self._popen.stdin.flush()
+
+    def close(self) -> None:
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        self._popen.stdin.close()
+        try:
+            self._popen.wait(10)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        self._popen.stdout.close()
+
+
+@contextmanager
+def load(op: str, *words: object) -> Iterator[Load]:
+    """Start it for one operation; it ends with the block."""
+    running = Load(("-op", op, *map(str, words)))
+    try:
+        yield running
+    finally:
+        running.close()

@@ -1,0 +1,34 @@
+"""What the daemons use while nobody asks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from bench.daemon import Usage
+from bench.sides import Sides, agent_of
+
+_SECONDS = 12.0
+"""A whole number of SPIRE's polls (5 s) is never hit; longer makes the rest smaller."""
+
+
+def measure(sides: Sides) -> Iterator[tuple[str, str, float]]:
+    """Both kinds of both sides in the same seconds."""
+    watched = [
+        watch
+        for side in sides.all
+        for watch in (
+            ("idle.server", side.name, sides.full(side).server),
+            ("idle.agent", side.name, agent_of(sides.small(side))),
+        )
+    ]
+    time.sleep(2.0)  # until what making the scenes left is done
+    before = [_reading(usage) for *_, usage in watched]
+    time.sleep(_SECONDS)
+    for (key, name, usage), (cpu_before, at_before) in zip(watched, before, strict=True):
+        cpu, at = _reading(usage)
+        yield key, name, 1000 * (cpu - cpu_before) / (at - at_before)
+
+
+def _reading(usage: Usage) -> tuple[float, float]:
+    return usage.cpu_seconds(), time.monotonic()
