@@ -349,7 +349,7 @@ def _build(connection: Connection, rows: Sequence[AnyRow]) -> list[Agent]:
 
 def _agent(row: AnyRow, selectors: Iterable[tuple[str, str]]) -> Agent:
     return Agent(
-        id=SpiffeID.parse(row.spiffe_id),
+        id=SpiffeID.parse(row.spiffe_id or ""),
         attestation_type=row.data_type or "",
         serial_number=row.serial_number or "",
         expires_at=_whole(row.expires_at) or datetime.fromtimestamp(0, UTC),
@@ -378,5 +378,5 @@ def _selectors(
     )
     for each in queries:
         for spiffe_id, kind, value in connection.execute(each):
-            found[spiffe_id].append((kind, value))
+            found[spiffe_id].append((kind or "", value or ""))
     return found

@@ -118,17 +118,17 @@ class _Parts:
             disable_x509_svid_prefetch=prefetch,
             jwt_svid_include_jti=jti,
             revision_number=revision or 0,
-            created_at=rounded(created),
+            created_at=rounded(created) if created else None,
         )
 
     def _load(self, connection: Connection, row_ids: Sequence[int] | None) -> None:
         selectors, names, links = schema.selectors.c, schema.dns_names.c, schema.entry_bundles.c
         query = select(selectors.registered_entry_id, selectors.type, selectors.value)
         for row_id, kind, value in _rows(connection, query, selectors.registered_entry_id, row_ids):
-            self._selectors[row_id].append((kind, value))
+            self._selectors[row_id].append((kind or "", value or ""))
         query = select(names.registered_entry_id, names.value).order_by(names.id)
         for row_id, name in _rows(connection, query, names.registered_entry_id, row_ids):
-            self._dns_names[row_id].append(name)
+            self._dns_names[row_id].append(name or "")
         query = select(links.registered_entry_id, schema.bundles.c.trust_domain).join(
             schema.bundles, schema.bundles.c.id == links.bundle_id
         )
@@ -147,7 +147,8 @@ class _Parts:
             found.append(selector)
         return tuple(found)
 
-    def _id(self, text: str) -> SpiffeID:
+    def _id(self, text: str | None) -> SpiffeID:
+        text = text or ""
         known = self._known_ids.get(text)
         if known is None:
             known = self._known_ids[text] = SpiffeID.parse(text)

@@ -37,7 +37,14 @@ class Timestamp(TypeDecorator[datetime]):
     ) -> datetime | None:
         if value is None or isinstance(value, datetime):
             return value
-        return text_to_time(value)
+        try:
+            return text_to_time(value)
+        except ValueError:
+            # One bad row must not hide all others; and an agent of that time is long expired.
+            return _LONG_AGO
+
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def time_to_text(time: datetime) -> str:
