@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,6 +21,7 @@ from spire_py.agent.server_connection import ServerAddress, open_channel
 from spire_py.agent.storage import AgentStorage
 from spire_py.agent.svid_refresher import SVIDRefresher
 from spire_py.agent.sync import Synchronizer
+from spire_py.agent.taint import TaintResponder
 from spire_py.agent.workload_attestation import WorkloadAttestation
 from spire_py.agent.workload_cache import WorkloadCache
 from spire_py.catalog import AgentPlugins, load_agent_plugins
@@ -48,9 +50,11 @@ async def run_agent(config: AgentConfig, *, clock: Clock | None = None) -> None:
         ExceptionGroup: several parts of it cannot go on.
     """
     section = config.agent
-    configure_logging(
+    logging = configure_logging(
         section.log_level, section.log_format, section.log_file, section.log_source_location
     )
+    if section.log_file:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, logging.reopen)
     log_config_warnings(log, config.warnings)
     try:
         await _run(config, clock or SystemClock())
@@ -125,11 +129,18 @@ class Agent:
                 strategy=self._strategy,
                 key_type=self._config.workload_keys,
             )
+            jwt_svids = self._jwt_cache(client)
+            taints = TaintResponder(x509=cache, jwt=jwt_svids, agent=keeper, clock=self._clock)
+
+            async def on_bundle(bundle: Bundle) -> None:
+                taints.note(bundle)
+                await self._store_bundle(bundle)
+
             synchronizer = Synchronizer(
                 source=client,
                 cache=cache,
                 denials=keeper,
-                on_bundle=self._store_bundle,
+                on_bundle=on_bundle,
                 clock=self._clock,
                 interval=self._config.experimental.sync_interval,
             )
@@ -138,13 +149,7 @@ class Agent:
                 self._config,
                 workloads=cache,
                 attestor=WorkloadAttestation(self._plugins.workload_attestors),
-                jwt_svids=JWTCache(
-                    signer=client,
-                    clock=self._clock,
-                    max_svids=self._config.jwt_svid_cache_max_size or 1000,
-                    hit_timeout=self._config.experimental.jwt_svid_cache_hit_timeout
-                    or CALL_TIMEOUT,
-                ),
+                jwt_svids=jwt_svids,
                 probe=probe,
                 clock=self._clock,
             )
@@ -153,6 +158,7 @@ class Agent:
                 tasks.create_task(synchronizer.run(), name="sync")
                 tasks.create_task(refresher.run(), name="svid refresher")
                 tasks.create_task(keeper.run(), name="agent svid")
+                tasks.create_task(taints.run(), name="taints")
 
     async def _first_identity(self) -> FirstIdentity:
         bootstrap = Bootstrap(
@@ -190,6 +196,14 @@ class Agent:
             clock=self._clock,
             give_up_after=self._give_up_after,
             message="Failed to initialize manager",
+        )
+
+    def _jwt_cache(self, client: ServerClient) -> JWTCache:
+        return JWTCache(
+            signer=client,
+            clock=self._clock,
+            max_svids=self._config.jwt_svid_cache_max_size or 1000,
+            hit_timeout=self._config.experimental.jwt_svid_cache_hit_timeout or CALL_TIMEOUT,
         )
 
     def _keeper(
