@@ -51,8 +51,9 @@ class AgentStore(Protocol):
 class AgentMemory(Protocol):
     """What attestation needs of the cache."""
 
+    def agent(self, agent_id: SpiffeID) -> Agent | None: ...
     def put_agent(self, agent: Agent) -> None: ...
-    async def refresh(self) -> None: ...
+    async def refresh_entries(self) -> None: ...
 
 
 class AgentSigner(Protocol):
@@ -142,12 +143,9 @@ class Attestation:
         self, kind: str, found: NodeAttestation, csr: bytes
     ) -> tuple[Agent, SignedX509SVID]:
         self._check_agent_id(kind, found.agent_id)
-        try:
-            known = await self._store.get_agent(found.agent_id)
-        except SpireError as error:
-            raise prefixed("failed to fetch agent", error, StatusCode.INTERNAL) from error
+        known = self._memory.agent(found.agent_id)
         if known is not None and not known.serial_number:
-            raise PermissionDenied("failed to attest: agent is banned")
+            await self._check_still_banned(found.agent_id)
         svid = await sign_agent_csr(self._signer, found.agent_id, csr)
         agent = Agent(
             id=found.agent_id,
@@ -159,6 +157,18 @@ class Attestation:
         )
         return await self._stored(agent), svid
 
+    async def _check_still_banned(self, agent_id: SpiffeID) -> None:
+        """Refuse an agent that memory knows as banned, before anything is signed for it.
+
+        Storing it looks again. A ban is lifted by deleting the agent, maybe at another server.
+        """
+        try:
+            known = await self._store.get_agent(agent_id)
+        except SpireError as error:
+            raise prefixed("failed to fetch agent", error, StatusCode.INTERNAL) from error
+        if known is not None and not known.serial_number:
+            raise PermissionDenied("failed to attest: agent is banned")
+
     async def _stored(self, agent: Agent) -> Agent:
         try:
             stored = await self._store.store_attested_agent(agent, self._clock.now())
@@ -168,7 +178,7 @@ class Attestation:
             raise prefixed("failed to create attested agent", error, StatusCode.INTERNAL) from error
         self._memory.put_agent(stored)
         try:
-            await self._memory.refresh()
+            await self._memory.refresh_entries()
         except SpireError as error:
             # The agent is attested all the same; its entries come with the next poll.
             log.warning("Failed to refresh the entry cache", error=error.message)

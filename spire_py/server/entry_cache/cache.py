@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol
 
 from spire_py.errors import SpireError
 from spire_py.model.agent import Agent
 from spire_py.model.entry import Entry
 from spire_py.runtime.clock import Clock
 from spire_py.server.entry_cache.authorized import AuthorizedEntries
-from spire_py.server.entry_cache.events import EventFollower
+from spire_py.server.entry_cache.followed_table import FollowedTable
 from spire_py.server.entry_cache.index import EntryIndex
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.telemetry.logs import get_logger
 
-T = TypeVar("T")
-
 _POLL_INTERVAL = timedelta(seconds=1)
-_EVENTS_BEFORE_START = 1000
-_READ_AT_ONCE = 500
 
 log = get_logger("endpoints")
 
@@ -38,96 +33,6 @@ class CacheStore(Protocol):
     async def agent_events(self, after_id: int) -> Sequence[tuple[int, str]]: ...
     async def latest_entry_event_id(self) -> int: ...
     async def latest_agent_event_id(self) -> int: ...
-
-
-class _Table(Generic[T]):
-    """One of the two kinds of things that are followed, and where it goes."""
-
-    def __init__(
-        self,
-        *,
-        latest: Callable[[], Awaitable[int]],
-        events: Callable[[int], Awaitable[Sequence[tuple[int, str]]]],
-        load_all: Callable[[], Awaitable[Iterable[T]]],
-        get: Callable[[Collection[str]], Awaitable[Iterable[T]]],
-        name: Callable[[T], str],
-        put: Callable[[T], None],
-        remove: Callable[[str], None],
-        present: Callable[[], Iterable[str]],
-        patience: timedelta,
-        clock: Clock,
-    ) -> None:
-        self._latest = latest
-        self._events = events
-        self._load_all = load_all
-        self._get = get
-        self._name = name
-        self._put = put
-        self._remove = remove
-        self._present = present
-        self._patience = patience
-        self._clock = clock
-        self._follower: EventFollower | None = None
-        self._unread: set[str] = set()
-        self._written: set[str] = set()
-
-    def written(self, name: str) -> None:
-        """This server wrote the thing itself: what a running read saw of it may be older."""
-        self._written.add(name)
-
-    async def load(self) -> None:
-        """Take in the whole table.
-
-        The newest events are noted first, so that whatever is committed while the table is read
-        comes again as an event.
-        """
-        latest = await self._latest()
-        newest = await self._events(max(0, latest - _EVENTS_BEFORE_START))
-        self._follower = EventFollower(
-            [event_id for event_id, _ in newest],
-            now=self._clock.monotonic(),
-            patience=self._patience,
-        )
-        await self.reload()
-
-    async def reload(self) -> None:
-        """Take in the whole table again; the events go on from where they are."""
-        self._written.clear()
-        loaded = {self._name(item): item for item in await self._load_all()}
-        for name in set(self._present()) - loaded.keys() - self._written:
-            self._remove(name)
-        for name, item in loaded.items():
-            if name not in self._written:
-                self._put(item)
-
-    async def poll(self) -> None:
-        """Take in all that changed and was committed before this call."""
-        follower = self._follower
-        if follower is None:
-            await self.load()
-            return
-        now = self._clock.monotonic()
-        self._unread |= follower.take(await self._events(follower.read_after(now)), now=now)
-        if follower.overflowed:
-            await self.reload()
-            follower.overflowed = False
-        await self.read(())
-
-    async def read(self, names: Iterable[str]) -> None:
-        """Read these anew, with those that could not be read before."""
-        self._unread.update(names)
-        while self._unread:
-            batch = [name for name, _ in zip(self._unread, range(_READ_AT_ONCE), strict=False)]
-            self._written.clear()
-            found = {self._name(item): item for item in await self._get(batch)}
-            for name in batch:
-                if name in self._written:
-                    continue
-                if (item := found.get(name)) is None:
-                    self._remove(name)
-                else:
-                    self._put(item)
-            self._unread.difference_update(batch)
 
 
 class EntryCache:
@@ -151,7 +56,7 @@ class EntryCache:
         self._full_reload_interval = full_reload_interval
         self._next_full_reload = 0.0
         self._index = EntryIndex(trust_domain)
-        self._entries: _Table[Entry] = _Table(
+        self._entries: FollowedTable[Entry] = FollowedTable(
             latest=store.latest_entry_event_id,
             events=store.entry_events,
             load_all=store.load_all_entries,
@@ -163,7 +68,7 @@ class EntryCache:
             patience=event_timeout,
             clock=clock,
         )
-        self._agents: _Table[Agent] = _Table(
+        self._agents: FollowedTable[Agent] = FollowedTable(
             latest=store.latest_agent_event_id,
             events=store.agent_events,
             load_all=store.load_all_agents,
@@ -175,9 +80,6 @@ class EntryCache:
             patience=event_timeout,
             clock=clock,
         )
-        self._lock = asyncio.Lock()
-        self._polls_begun = 0
-        self._polls_done = 0
 
     # --- questions ---
 
@@ -217,9 +119,8 @@ class EntryCache:
 
     async def load(self) -> None:
         """Take in everything. To be called once, before anything is asked."""
-        async with self._lock:
-            await self._entries.load()
-            await self._agents.load()
+        await self._entries.load()
+        await self._agents.load()
         # A transaction that was open at the start may hold any id; a second look finds its work.
         self._next_full_reload = self._clock.monotonic() + 60
 
@@ -229,15 +130,12 @@ class EntryCache:
         Raises:
             SpireError: the database did not answer.
         """
-        wanted = self._polls_begun + 1
-        async with self._lock:
-            if self._polls_done >= wanted:
-                return
-            self._polls_begun += 1
-            number = self._polls_begun
-            await self._entries.poll()
-            await self._agents.poll()
-            self._polls_done = number
+        await self._entries.poll()
+        await self._agents.poll()
+
+    async def refresh_entries(self) -> None:
+        """As `refresh`, for entries alone."""
+        await self._entries.poll()
 
     async def fetch_agent(self, agent_id: SpiffeID) -> Agent | None:
         """The agent as the database has it now, for one that memory does not explain.
@@ -245,7 +143,7 @@ class EntryCache:
         Raises:
             SpireError: the database did not answer.
         """
-        await self.refresh()
+        await self._entries.poll()
         agent = await self._store.get_agent(agent_id)
         if agent is None:
             self._index.remove_agent(str(agent_id))
@@ -259,8 +157,7 @@ class EntryCache:
         Deleting a bundle in mode dissociate unlinks entries without any event.
         """
         if ids := self._index.federating_with_none_of(set(known)):
-            async with self._lock:
-                await self._entries.read(ids)
+            await self._entries.reread(ids)
 
     async def run(self) -> None:
         """Follow the database until cancelled."""
@@ -282,9 +179,8 @@ class EntryCache:
         if self._clock.monotonic() < self._next_full_reload:
             await self.refresh()
             return
-        async with self._lock:
-            await self._entries.reload()
-            await self._agents.reload()
+        await self._entries.reload()
+        await self._agents.reload()
         interval = self._full_reload_interval.total_seconds()
         self._next_full_reload = self._clock.monotonic() + interval
         await self.refresh()
