@@ -30,6 +30,7 @@ from spire_py.server.api.logger import LoggerServicer
 from spire_py.server.api.svid import SVIDServicer
 from spire_py.server.attestation.attest import Attestation
 from spire_py.server.attestation.join_token import ATTESTATION_TYPE, JoinTokenAttestor
+from spire_py.server.attestation.plugin_attestor import PluginAttestor
 from spire_py.server.bundle_cache import BundleCache
 from spire_py.server.ca.ca import CA
 from spire_py.server.datastore import Datastore
@@ -178,7 +179,7 @@ class Endpoints:
         )
         attestation = Attestation(
             trust_domain=trust_domain,
-            attestors={**self._attestors, ATTESTATION_TYPE: join_token},
+            attestors={**_plugin_attestors(self._attestors), ATTESTATION_TYPE: join_token},
             store=self._datastore,
             memory=self.entries,
             signer=self._ca,
@@ -237,3 +238,9 @@ class Endpoints:
 
 def _service(module: ModuleType, name: str, servicer: object) -> Service:
     return Service(module.DESCRIPTOR.services_by_name[name], LoggedServicer(servicer))
+
+
+def _plugin_attestors(
+    attestors: Mapping[str, ServerNodeAttestor],
+) -> dict[str, ServerNodeAttestor]:
+    return {name: PluginAttestor(name, plugin) for name, plugin in attestors.items()}
