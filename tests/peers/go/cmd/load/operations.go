@@ -316,7 +316,7 @@ func (s *settings) batchX509(ctx context.Context, conn *grpc.ClientConn, m *mate
 
 func agentMask() *types.EntryMask {
 	return &types.EntryMask{SpiffeId: true, Selectors: true, FederatesWith: true, Admin: true, Downstream: true,
-		RevisionNumber: true, StoreSvid: true, Hint: true, CreatedAt: true}
+		RevisionNumber: true, StoreSvid: true, Hint: true, AdditionalAttributes: true, CreatedAt: true}
 }
 
 // sync asks as an agent does that knows nothing yet, or everything.
