@@ -26,11 +26,27 @@ def postgres_bin() -> Path | None:
 
 
 class Postgres:
-    """A running server; `database` makes a new, empty database."""
+    """A server; `database` makes a new, empty database."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, bin_folder: Path, folder: Path, user: str | None) -> None:
+        self._bin = bin_folder
         self._folder = folder
+        self._user = user
         self._numbers = itertools.count()
+
+    def create(self) -> None:
+        """Make the files of a new server."""
+        self._run("initdb", "-U", "postgres", "-A", "trust", "--no-sync")
+
+    def start(self) -> None:
+        """Start, and return when it answers."""
+        options = " ".join(f"-c {option}" for option in _SPEED)
+        socket = f"-k {self._folder} -c listen_addresses= {options}"
+        self._run("pg_ctl", "start", "-w", "-l", self._folder / "log", "-o", socket)
+
+    def stop(self) -> None:
+        """Stop, and cut all connections."""
+        self._run("pg_ctl", "stop", "-w", "-m", "fast")
 
     def database(self) -> str:
         """The connection string of a new database."""
@@ -44,6 +60,18 @@ class Postgres:
     def _conninfo(self, name: str) -> str:
         return f"host={self._folder} user=postgres dbname={name}"
 
+    def _run(self, program: str, *arguments: object) -> None:
+        command = (self._bin / program, *arguments, "-D", self._folder / "data")
+        subprocess.run(
+            [str(word) for word in command],
+            user=self._user,
+            cwd="/",
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=_START_SECONDS,
+        )
+
 
 @contextmanager
 def running_postgres(bin_folder: Path) -> Iterator[Postgres]:
@@ -52,20 +80,14 @@ def running_postgres(bin_folder: Path) -> Iterator[Postgres]:
     user = _unprivileged_user()
     if user is not None:
         shutil.chown(folder, user)
-    data = folder / "data"
+    server = Postgres(bin_folder, folder, user)
     try:
-        _run(user, bin_folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync")
-        options = " ".join(f"-c {option}" for option in _SPEED)
-        control = bin_folder / "pg_ctl"
-        _run(
-            user,
-            *(control, "start", "-D", data, "-w", "-t", str(_START_SECONDS)),
-            *("-l", folder / "log", "-o", f"-k {folder} -c listen_addresses= {options}"),
-        )
+        server.create()
+        server.start()
         try:
-            yield Postgres(folder)
+            yield server
         finally:
-            _run(user, control, "stop", "-D", data, "-m", "immediate", "-w")
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -73,15 +95,3 @@ def running_postgres(bin_folder: Path) -> Iterator[Postgres]:
 def _unprivileged_user() -> str | None:
     """Whom to run the server as: ourselves, unless we are root."""
     return "postgres" if os.geteuid() == 0 else None
-
-
-def _run(user: str | None, *command: object) -> None:
-    subprocess.run(
-        [str(word) for word in command],
-        user=user,
-        cwd="/",
-        check=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        timeout=_START_SECONDS,
-    )

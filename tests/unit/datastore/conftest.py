@@ -16,6 +16,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.postgres import Postgres, postgres_bin, running_postgres
 
 DATABASES = ["sqlite3", "postgres"] if postgres_bin() else ["sqlite3"]
+collect_ignore = [] if postgres_bin() else ["test_postgres.py"]
 
 
 class Opener(Protocol):

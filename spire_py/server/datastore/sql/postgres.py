@@ -14,11 +14,16 @@ from spire_py.errors import InvalidArgument
 _THREADS = 8
 """More connections than this gain nothing: queries are short, and there is one event loop."""
 
-_CONNECT_SECONDS = "10"
+_BOUNDS = {
+    "connect_timeout": "10",
+    "tcp_user_timeout": "30000",
+    "keepalives_idle": "30",
+    "application_name": "spire-server",
+}
+"""So that no thread waits for a dead server for longer than half a minute."""
+
 _STATEMENT_MILLISECONDS = 60_000
 """No statement of ours runs for long; one that does holds a thread and a connection."""
-
-_DEAD_PEER_MILLISECONDS = "30000"
 
 
 class PostgresEngines:
@@ -39,7 +44,15 @@ class PostgresEngines:
         self.writer = _engine(connect, self.readers, conn_max_lifetime, "READ COMMITTED")
 
 
-def _connector(connection_string: str, busy_timeout: timedelta) -> Callable[[], Any]:
+def connection_options(connection_string: str) -> dict[str, str]:
+    """What to connect with: the given text, what SPIRE's driver adds to it, and bounds.
+
+    SPIRE's driver insists on TLS where the text says nothing of it; libpq alone would go without
+    when the server offers none. A socket of this machine has no TLS.
+
+    Raises:
+        InvalidArgument: the text is neither a URL nor a list of `key=value`; or psycopg is missing.
+    """
     try:
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
@@ -48,40 +61,33 @@ def _connector(connection_string: str, busy_timeout: timedelta) -> Callable[[], 
             "datastore-sql: PostgreSQL needs the package psycopg; install spire-py[postgres]"
         ) from error
     try:
-        parameters = conninfo_to_dict(connection_string)
-    except psycopg.ProgrammingError as error:
+        given = conninfo_to_dict(connection_string)
+    except psycopg.ProgrammingError:
         # The driver's text would show the password.
-        raise InvalidArgument("datastore-sql: connection_string cannot be parsed") from error
-    options = _with_defaults({key: str(value) for key, value in parameters.items()})
+        raise InvalidArgument("datastore-sql: connection_string cannot be parsed") from None
+    options = _BOUNDS | {key: str(value) for key, value in given.items()}
+    hosts = options.get("host", os.environ.get("PGHOST", "")).split(",")
+    is_local = all(host.startswith(("/", "@")) for host in hosts)
+    says_how = "sslmode" in options or "service" in options or "PGSSLMODE" in os.environ
+    return options if is_local or says_how else options | {"sslmode": "require"}
+
+
+def _connector(connection_string: str, busy_timeout: timedelta) -> Callable[[], Any]:
+    options = connection_options(connection_string)
     bounds = (
         f"SET lock_timeout = {int(busy_timeout.total_seconds() * 1000)}; "
         f"SET statement_timeout = {_STATEMENT_MILLISECONDS}"
     )
 
     def connect() -> Any:
+        import psycopg
+
         connection = psycopg.connect(**options, autocommit=True)  # type: ignore[arg-type]
         connection.execute(bounds)
         connection.autocommit = False
         return connection
 
     return connect
-
-
-def _with_defaults(parameters: dict[str, str]) -> dict[str, str]:
-    """What SPIRE's driver takes where nothing is said, and bounds on waiting for a dead server."""
-    local = parameters.get("host", os.environ.get("PGHOST", "")).startswith(("/", "@"))
-    if (
-        not local
-        and not parameters.keys() & {"sslmode", "service"}
-        and "PGSSLMODE" not in os.environ
-    ):
-        parameters["sslmode"] = "require"
-    return {
-        "connect_timeout": _CONNECT_SECONDS,
-        "tcp_user_timeout": _DEAD_PEER_MILLISECONDS,
-        "keepalives_idle": "30",
-        "application_name": "spire-server",
-    } | parameters
 
 
 def _engine(
