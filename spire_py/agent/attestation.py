@@ -23,7 +23,7 @@ from spire_py.spiffe.bundle_format import bundle_from_json
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import Channel
-from spire_py.wire.bundles import bundle_from_pb
+from spire_py.wire.bundles import known_bundle_from_pb
 
 log = get_logger("attestor")
 
@@ -131,7 +131,7 @@ def own_bundle_from_pb(message: types_pb2.Bundle, trust_domain: TrustDomain) -> 
     Raises:
         InvalidArgument: it is another trust domain's, malformed, or without any X.509 authority.
     """
-    bundle = bundle_from_pb(message)
+    bundle = known_bundle_from_pb(message)
     if bundle.trust_domain != trust_domain:
         raise InvalidArgument(f"server sent the bundle of trust domain {bundle.trust_domain}")
     if not bundle.x509_authorities:

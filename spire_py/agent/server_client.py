@@ -28,7 +28,7 @@ from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import Channel
-from spire_py.wire.bundles import bundle_from_pb
+from spire_py.wire.bundles import known_bundle_from_pb
 
 log = get_logger("manager")
 
@@ -139,7 +139,7 @@ class ServerClient:
         known = self._bundle_messages.get(trust_domain)
         if known is not None and known[0] == message:
             return known[1]
-        bundle = bundle_from_pb(message)
+        bundle = known_bundle_from_pb(message)
         if bundle.trust_domain != trust_domain:
             raise InvalidArgument(f"asked for the bundle of {trust_domain}, got another")
         self._bundle_messages[trust_domain] = (message, bundle)

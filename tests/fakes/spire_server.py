@@ -127,6 +127,12 @@ class FakeSpireServer:
         self.serials.clear()
         self.new_serials.clear()
 
+    def taint(self) -> None:
+        """Mark the only authority as tainted; it still signs, so that no second one is needed."""
+        self.bundle = self.bundle.with_changes(
+            x509_authorities=(X509Authority(self.certificate, tainted=True),)
+        )
+
     def count(self, method: str) -> int:
         """How often a method was called."""
         return self.calls.count(method)

@@ -411,6 +411,26 @@ class TestLife:
             await world.pass_time(timedelta(seconds=10))
         assert len(AgentStorage.open(world.folder / "data").data.bundle) == 2
 
+    async def test_svids_of_a_tainted_authority_are_replaced(self, world: World) -> None:
+        world.server.add_entry("a", ME)
+        async with (
+            world.agent(),
+            world.workload() as channel,
+            channel.server_stream(
+                "/SpiffeWorkloadAPI/FetchX509SVID",
+                workload_pb2.X509SVIDRequest(),
+                workload_pb2.X509SVIDResponse,
+                timeout=60,
+                metadata=HEADER,
+            ) as messages,
+        ):
+            first = await anext(messages)
+            world.server.taint()
+            await world.pass_time(timedelta(seconds=20))
+            second = await anext(messages)
+            assert first.svids[0].x509_svid != second.svids[0].x509_svid
+            assert world.server.count("RenewAgent") == 1
+
     async def test_a_foreign_bundle_is_not_taken_for_the_own(self, world: World) -> None:
         world.server.add_entry("a", ME)
         async with world.agent():
