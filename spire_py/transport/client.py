@@ -98,7 +98,7 @@ class Channel:
         )
         self._heads: dict[str, bytes] = {}
         self._connection: ClientConnection | None = None
-        self._connecting: asyncio.Task[ClientConnection] | None = None
+        self._connecting: asyncio.Task[None] | None = None
         self._open: set[ClientConnection] = set()
         self._turn = 0
         self._closed = False
@@ -292,15 +292,15 @@ class Channel:
             if self._connecting is None:
                 # Not the caller's own: others wait for it too, and the caller may give up.
                 self._connecting = asyncio.get_running_loop().create_task(self._connect())
-                self._connecting.add_done_callback(self._connected)
             await asyncio.shield(self._connecting)
 
-    def _connected(self, task: asyncio.Task[ClientConnection]) -> None:
-        self._connecting = None
-        if not task.cancelled() and task.exception() is None:
-            self._connection = task.result()
+    async def _connect(self) -> None:
+        try:
+            self._connection = await self._connect_to_any()
+        finally:
+            self._connecting = None  # at once: a callback would come after the next caller's look
 
-    async def _connect(self) -> ClientConnection:
+    async def _connect_to_any(self) -> ClientConnection:
         """Try the addresses in turn.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -163,6 +163,13 @@ async def serving(
         yield server
     finally:
         await server.aclose(timedelta(seconds=grace))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until something is so, for twenty seconds at most."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0)
 
 
 async def refused(call: Any) -> SpireError:

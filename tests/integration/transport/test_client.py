@@ -25,7 +25,7 @@ from spire_py.errors import (
 )
 from spire_py.transport import Channel, Limits
 
-from .echo import BIDI, COLLECT, STREAM, UNARY, Echo, refused, serving, text
+from .echo import BIDI, COLLECT, STREAM, UNARY, Echo, refused, serving, text, until
 
 
 class ForeignEcho:
@@ -113,6 +113,11 @@ async def channel(socket_path: Path) -> AsyncIterator[Channel]:
     await channel.aclose()
 
 
+async def _exhaust(messages: AsyncIterator[BytesValue]) -> None:
+    async for _ in messages:
+        pass
+
+
 async def call(channel: Channel, value: bytes | str, timeout: float | None = 30) -> bytes:
     return (await channel.unary(UNARY, text(value), BytesValue, timeout=timeout)).value
 
@@ -173,8 +178,7 @@ async def test_a_cancelled_caller_cancels_the_call(
     foreign: Channel, foreign_echo: ForeignEcho
 ) -> None:
     task = asyncio.create_task(call(foreign, "hang"))
-    while not foreign_echo.seen:
-        await asyncio.sleep(0)
+    await until(lambda: bool(foreign_echo.seen))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -271,9 +275,7 @@ async def test_a_stream_has_its_deadline(socket_path: Path, channel: Channel) ->
         channel.server_stream(STREAM, text("hang"), BytesValue, timeout=0.2) as messages,
     ):
         with pytest.raises(DeadlineExceeded):
-            async with asyncio.timeout(30):
-                async for _ in messages:
-                    pass
+            await asyncio.wait_for(_exhaust(messages), 30)
 
 
 async def test_a_closed_channel_ends_its_calls_and_takes_no_more(

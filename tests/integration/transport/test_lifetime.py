@@ -16,7 +16,7 @@ from spire_py.errors import FailedPrecondition, InvalidArgument, Unavailable
 from spire_py.transport import Channel, Limits, Server, Service
 from tests.fakes.clock import FakeClock
 
-from .echo import BIDI, ECHO, STREAM, UNARY, Echo, refused, serving, text
+from .echo import BIDI, ECHO, STREAM, UNARY, Echo, refused, serving, text, until
 from .raw import (
     DATA,
     GOAWAY,
@@ -54,9 +54,7 @@ async def serving_tcp(
 
 
 async def until_closed(server: Server) -> None:
-    async with asyncio.timeout(20):
-        while server.connections:
-            await asyncio.sleep(0)
+    await until(lambda: not server.connections)
 
 
 # The settings.
@@ -246,8 +244,7 @@ async def test_a_client_that_reads_nothing_is_dropped(socket_path: Path) -> None
             + frame(8, 0, 0, widest)
             + request(1, b"many:10000:10000", method="ServerStream")
         )
-        while echo.produced < 5:
-            await asyncio.sleep(0)
+        await until(lambda: echo.produced >= 5)
         await clock.advance(timedelta(seconds=65))
         await until_closed(server)
         deaf.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from spire_py.transport import Channel, UnixPeer, check_process
 from spire_py.transport import peer as peer_module
 from spire_py.transport.processes import start_time
 
-from .echo import UNARY, Echo, serving, text
+from .echo import UNARY, Echo, serving, text, until
 
 _CONNECT_AND_WAIT = """
 import socket, sys
@@ -137,7 +136,7 @@ def test_a_name_with_parentheses_does_not_confuse_the_start_time(tmp_path: Path)
 
 async def test_descriptors_are_closed_with_the_connection(socket_path: Path) -> None:
     def open_files() -> int:
-        return len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     echo = Echo()
     async with serving(socket_path, echo) as server:
@@ -147,6 +146,4 @@ async def test_descriptors_are_closed_with_the_connection(socket_path: Path) -> 
             await channel.unary(UNARY, text("x"), BytesValue, timeout=30)
             await channel.aclose()
             echo.contexts.clear()
-        async with asyncio.timeout(20):
-            while server.connections or open_files() > before:
-                await asyncio.sleep(0)
+        await until(lambda: not server.connections and open_files() <= before)
