@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from spire_py.transport.frames import ConnectionFault, ErrorCode
+from spire_py.transport.limits import ControlBudget
+
+
+def spend(budget: ControlBudget, count: int, now: float) -> None:
+    for _ in range(count):
+        budget.spend(now)
+
+
+def test_too_many_frames_in_one_period_are_refused() -> None:
+    budget = ControlBudget(10, 60, now=0)
+    spend(budget, 10, now=5)
+    with pytest.raises(ConnectionFault) as caught:
+        budget.spend(59)
+    assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_a_new_period_starts_anew() -> None:
+    budget = ControlBudget(10, 60, now=0)
+    spend(budget, 10, now=5)
+    spend(budget, 11, now=61)
+    with pytest.raises(ConnectionFault):
+        budget.spend(62)
+
+
+def test_completed_calls_earn_frames_but_save_none_up() -> None:
+    budget = ControlBudget(10, 60, now=0)
+    for _ in range(100):
+        budget.spend(1)
+        budget.earn()
+    for _ in range(100):
+        budget.earn()
+    spend(budget, 10, now=1)
+    with pytest.raises(ConnectionFault):
+        budget.spend(1)
