@@ -24,15 +24,23 @@ class ServerSigner(Protocol):
 
     async def sign_server_svid(self, public_key_der: bytes) -> SignedX509SVID: ...
 
+    def trusts(self, authority_id: str) -> bool:
+        """Whether what the authority signed may go on being shown."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSVID:
-    """The SVID that the TCP port shows. `chain` is DER, leaf first."""
+    """The SVID that the TCP port shows.
+
+    `chain` is DER, leaf first; `authority_id` names the CA that signed it.
+    """
 
     chain: tuple[bytes, ...]
     private_key: PrivateKey = field(repr=False)
     not_before: datetime
     expires_at: datetime
+    authority_id: str
 
     def wants_rotation(self, now: datetime) -> bool:
         return now >= self.not_before + (self.expires_at - self.not_before) / 2
@@ -70,15 +78,22 @@ class ServerSVIDRotator:
         key = generate_key(self._key_type)
         signed = await self._signer.sign_server_svid(public_key_der(key))
         log.debug("Signed X509 SVID", expiration=signed.expires_at, spiffe_id=str(signed.spiffe_id))
-        self.svid.set(ServerSVID(signed.chain, key, signed.not_before, signed.expires_at))
+        self.svid.set(
+            ServerSVID(signed.chain, key, signed.not_before, signed.expires_at, signed.authority_id)
+        )
 
     async def run(self) -> None:
         """Rotate when it is time, until cancelled."""
         while True:
             await self._clock.sleep(_CHECK_INTERVAL)
-            if not self.current.wants_rotation(self._clock.now()):
+            if not self._is_due():
                 continue
             try:
                 await self.rotate()
             except SpireError as error:
                 log.error("Could not rotate server SVID", error=error.message)
+
+    def _is_due(self) -> bool:
+        svid = self.current
+        # A root may be revoked, or lost with a database: no agent accepts the SVID any more.
+        return svid.wants_rotation(self._clock.now()) or not self._signer.trusts(svid.authority_id)

@@ -160,6 +160,18 @@ class CA:
         """Sign JWT-SVIDs with this one from now on."""
         self._jwt = key
 
+    def trusts(self, authority_id: str) -> bool:
+        """Whether SVIDs of this X.509 authority may go on being shown.
+
+        Those of the active one may; those of another as long as the bundle has it, untainted.
+        """
+        if self._x509 is not None and self._x509.authority_id == authority_id:
+            return True
+        return any(
+            not authority.tainted and CertificateFacts(authority.der).authority_id == authority_id
+            for authority in self.trust_bundle.value.x509_authorities
+        )
+
     async def sign_x509_svid(
         self,
         public_key_der: bytes,

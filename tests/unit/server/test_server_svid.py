@@ -22,6 +22,10 @@ class FakeSigner:
         self._clock = clock
         self.broken = False
         self.signed = 0
+        self.distrusted: set[str] = set()
+
+    def trusts(self, authority_id: str) -> bool:
+        return authority_id not in self.distrusted
 
     async def sign_server_svid(self, public_key_der: bytes) -> SignedX509SVID:
         if self.broken:
@@ -29,7 +33,12 @@ class FakeSigner:
         self.signed += 1
         now = self._clock.now()
         return SignedX509SVID(
-            member("/spire/server"), (public_key_der,), self.signed, now, now + LIFE
+            member("/spire/server"),
+            (public_key_der,),
+            self.signed,
+            now,
+            now + LIFE,
+            authority_id=f"authority-{self.signed}",
         )
 
 
@@ -61,6 +70,19 @@ async def test_it_is_replaced_with_a_new_key_at_half_its_life(
         await clock.advance(timedelta(seconds=15))
         assert signer.signed == 2
         assert rotator.current.chain != first.chain
+        running.cancel()
+
+
+async def test_it_is_replaced_when_its_authority_is_not_trusted_any_more(
+    rotator: ServerSVIDRotator, signer: FakeSigner, clock: FakeClock
+) -> None:
+    first = rotator.current
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(rotator.run())
+        signer.distrusted.add("authority-1")
+        await clock.advance(timedelta(seconds=20))
+        assert rotator.current is not first
+        assert signer.signed == 2
         running.cancel()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -295,6 +296,22 @@ async def test_a_ca_removed_from_the_bundle_is_replaced_at_once(world: World) ->
     await server.manager.rotate()
     assert x509_authority(server) != first
     await signs_validly(world, server)
+
+
+async def test_svids_of_a_removed_authority_are_not_to_be_shown(world: World) -> None:
+    server = await world.start()
+    first = x509_authority(server)
+    assert server.ca.trusts(first)
+    await world.clock.advance(20 * HOUR)
+    await server.manager.rotate()
+    assert x509_authority(server) != first
+    assert server.ca.trusts(first)
+    bundle = await world.bundle()
+    tainted = [replace(each, tainted=True) for each in bundle.x509_authorities]
+    await world.store.set_bundle(bundle.with_changes(x509_authorities=tuple(tainted)))
+    await server.manager.rotate()
+    assert not server.ca.trusts(first)
+    assert server.ca.trusts(x509_authority(server))
 
 
 async def test_a_lost_bundle_is_made_anew(world: World) -> None:
