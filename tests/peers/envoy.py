@@ -114,7 +114,7 @@ def _listener(route: Config, transport_socket: Config | None) -> Config:
 
 
 def _bootstrap(agent_socket: Path, node: str, listener: Config, clusters: list[Config]) -> Config:
-    http2 = {"explicit_http_config": {"http2_protocol_options": {}}}
+    http2: Config = {"explicit_http_config": {"http2_protocol_options": {}}}
     agent = {
         "name": _SDS_CLUSTER,
         "type": "STATIC",
