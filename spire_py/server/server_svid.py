@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -75,7 +76,7 @@ class ServerSVIDRotator:
             SpireError: the CA could not sign.
         """
         log.debug("Rotating server SVID")
-        key = generate_key(self._key_type)
+        key = await self._new_key()
         signed = await self._signer.sign_server_svid(public_key_der(key))
         log.debug("Signed X509 SVID", expiration=signed.expires_at, spiffe_id=str(signed.spiffe_id))
         self.svid.set(
@@ -92,6 +93,12 @@ class ServerSVIDRotator:
                 await self.rotate()
             except SpireError as error:
                 log.error("Could not rotate server SVID", error=error.message)
+
+    async def _new_key(self) -> PrivateKey:
+        if self._key_type in (KeyType.EC_P256, KeyType.EC_P384):
+            return generate_key(self._key_type)
+        # An RSA key takes up to seconds.
+        return await asyncio.to_thread(generate_key, self._key_type)
 
     def _is_due(self) -> bool:
         svid = self.current

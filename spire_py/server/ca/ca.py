@@ -6,10 +6,12 @@ import asyncio
 import base64
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -29,6 +31,9 @@ from spire_py.spiffe.reserved_path import check_member, server_id
 
 _HEALTH_CHECK_PATH = "/for/health/check/only"
 _LEAST_PER_THREAD = 8
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class X509Authority:
         self.authority_id = facts.authority_id
         self.not_after = facts.not_after
         self.signer = X509Signer(certificate, key)
-        self.is_fast = isinstance(key, ec.EllipticCurvePrivateKey)
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +194,9 @@ class CA:
         params = X509SVIDParams(spiffe_id, public_key_der, tuple(dns_names), ttl, subject)
         now = self._clock.now()
         authority = self._signing_authority(now)
-        if authority.is_fast:
+        if _is_fast(authority.key):
             return self._sign(authority, params, now)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._sign, authority, params, now)
+        return await self._in_thread(self._sign, authority, params, now)
 
     async def sign_x509_svids(
         self, params: Sequence[X509SVIDParams]
@@ -204,14 +208,12 @@ class CA:
         """
         now = self._clock.now()
         authority = self._signing_authority(now)
+        if len(params) <= _LEAST_PER_THREAD and _is_fast(authority.key):
+            return self._sign_each(authority, params, now)
         size = max(_LEAST_PER_THREAD, -(-len(params) // self._threads))
         parts = [params[start : start + size] for start in range(0, len(params), size)]
-        loop = asyncio.get_running_loop()
         signed = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._pool, self._sign_each, authority, part, now)
-                for part in parts
-            )
+            *(self._in_thread(self._sign_each, authority, part, now) for part in parts)
         )
         return [result for results in signed for result in results]
 
@@ -249,7 +251,8 @@ class CA:
         key = self._signing_key(now)
         lifetime = ttl if ttl > timedelta() else self._defaults.jwt_svid_ttl
         expires_at = min(now + lifetime, key.not_after)
-        token = sign_jwt_svid(
+        sign = partial(
+            sign_jwt_svid,
             key.key,
             key.key_id,
             spiffe_id=spiffe_id,
@@ -259,6 +262,7 @@ class CA:
             issuer=self._defaults.jwt_issuer,
             jti=_new_jti() if include_jti else "",
         )
+        token = sign() if _is_fast(key.key) else await self._in_thread(sign)
         return SignedJWTSVID(spiffe_id, token, _whole_seconds(now), _whole_seconds(expires_at))
 
     async def check_health(self) -> None:
@@ -273,6 +277,10 @@ class CA:
     async def aclose(self) -> None:
         """Let the signing threads end."""
         await asyncio.to_thread(self._pool.shutdown)
+
+    async def _in_thread(self, sign: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, partial(sign, *arguments, **named))
 
     def _signing_authority(self, now: datetime) -> X509Authority:
         if self._x509 is None:
@@ -327,6 +335,11 @@ class CA:
             check_member(spiffe_id, self.trust_domain)
         except InvalidArgument as error:
             raise InvalidArgument(f"invalid {kind} ID: {error.message}") from error
+
+
+def _is_fast(key: PrivateKey) -> bool:
+    """Whether a signature takes less time than handing it to a thread."""
+    return isinstance(key, ec.EllipticCurvePrivateKey)
 
 
 def _subject(params: X509SVIDParams) -> bytes | None:
