@@ -106,6 +106,10 @@ class World:
     def key_manager(self, name: str = "first") -> DiskKeyManager:
         return DiskKeyManager(self._directory / f"{name}.json")
 
+    def lose_keys(self, name: str = "first") -> None:
+        """The key file is gone."""
+        (self._directory / f"{name}.json").unlink()
+
     async def start(
         self,
         name: str = "first",

@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from spire_py_plugins.key_manager.disk import DiskKeyManager
 
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.crypto.keys import generate_key, public_key_der
@@ -259,10 +258,9 @@ async def test_a_restart_after_a_long_stop_begins_anew(world: World) -> None:
     assert statuses(await journal(world)) == [("A", "OLD"), ("B", "ACTIVE")]
 
 
-async def test_lost_keys_are_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lost_keys_are_replaced(world: World) -> None:
     first = await world.start()
-    fresh = DiskKeyManager(world.key_manager("lost")._path)
-    monkeypatch.setattr(world, "key_manager", lambda name="first": fresh)
+    world.lose_keys()
     second = await world.start()
     assert x509_authority(second) != x509_authority(first)
     await signs_validly(world, second)
