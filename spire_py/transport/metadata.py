@@ -53,14 +53,19 @@ class Metadata:
         ]
 
     def pairs(self) -> list[tuple[str, str | bytes]]:
-        """All of it, decoded."""
-        return [
-            (key.decode("latin-1"), decode_binary(value))
-            if key.endswith(b"-bin")
-            else (key.decode("latin-1"), value.decode("latin-1"))
-            for key, value in self._headers
-            if key[:1] != b":"
-        ]
+        """All of it, decoded, but for the pseudo headers of HTTP.
+
+        Raises:
+            InvalidArgument: a value of a `-bin` name is not base64.
+        """
+        found: list[tuple[str, str | bytes]] = []
+        for key, value in self._headers:
+            name = key.decode("latin-1")
+            if name.endswith("-bin"):
+                found += [(name, decode_binary(part)) for part in value.split(b",")]
+            elif not name.startswith(":"):
+                found.append((name, value.decode("latin-1")))
+        return found
 
 
 def decode_binary(value: bytes) -> bytes:

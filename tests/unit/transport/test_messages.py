@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import zlib
 
 import pytest
@@ -16,7 +17,7 @@ bodies = st.lists(st.binary(max_size=3000), max_size=8)
 def feed_in_pieces(reader: MessageReader, data: bytes, cuts: list[int]) -> list[bytes]:
     taken: list[bytes] = []
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         reader.feed(data[start:end])
         while (message := reader.take()) is not None:
             taken.append(message)
