@@ -22,9 +22,16 @@ CALL_SECONDS = 60.0
 class Connection:
     """Calls methods of one API; a refusal becomes the command's failure, in gRPC's words."""
 
-    def __init__(self, channel: Channel, metadata: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        metadata: Sequence[tuple[str, str]] = (),
+        *,
+        error_prefix: str = "Error: ",
+    ) -> None:
         self._channel = channel
         self._metadata = metadata
+        self._error_prefix = error_prefix
 
     async def call(
         self,
@@ -44,7 +51,7 @@ class Connection:
                 method, request, response_type, timeout=timeout, metadata=self._metadata
             )
         except SpireError as error:
-            raise CommandFailed(describe(error)) from error
+            raise CommandFailed(describe(error), prefix=self._error_prefix) from error
 
     @asynccontextmanager
     async def stream(
@@ -61,17 +68,20 @@ class Connection:
             ) as messages:
                 yield messages
         except SpireError as error:
-            raise CommandFailed(describe(error)) from error
+            raise CommandFailed(describe(error), prefix=self._error_prefix) from error
 
 
 @asynccontextmanager
 async def connect(
-    path: Path, metadata: Sequence[tuple[str, str]] = ()
+    path: Path, metadata: Sequence[tuple[str, str]] = (), *, error_prefix: str = "Error: "
 ) -> AsyncIterator[Connection]:
-    """A connection to the Unix socket at `path`, made when the first call needs it."""
+    """A connection to the Unix socket at `path`, made when the first call needs it.
+
+    `error_prefix` is what stands before a refusal; the agent's commands print none.
+    """
     channel = Channel.unix(path)
     try:
-        yield Connection(channel, metadata)
+        yield Connection(channel, metadata, error_prefix=error_prefix)
     finally:
         await channel.aclose()
 

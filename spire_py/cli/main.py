@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import cast
@@ -111,12 +112,13 @@ def _run_command(command: Command, words: Sequence[str]) -> int:
         return outcome if isinstance(outcome, int) else asyncio.run(_await(outcome))
     except CommandFailed as error:
         print(f"{error.prefix}{error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Whoever read our output has gone; without this the flush at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (SpireError, OSError, ValueError) as error:
         print(f"{command.error_prefix}{error}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 1
     return 1
 
 

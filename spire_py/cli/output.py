@@ -36,8 +36,21 @@ def message_to_object(message: Message) -> dict[str, Any]:
 
 def go_json(value: object) -> str:
     """JSON as Go's encoder writes it: sorted keys, no spaces, `<`, `>` and `&` escaped."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(
+        _whole_numbers(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _whole_numbers(value: object) -> object:
+    """Numbers of a `Struct`, such as a token's `exp`, are floats; Go shows whole ones as such."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]
+    return value
 
 
 def count_of(number: int, singular: str, plural: str) -> str:

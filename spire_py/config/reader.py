@@ -279,7 +279,12 @@ def _drop(fields: dict[str, Any], location: Path) -> None:
 
 
 def _with_placeholders(model: type[S], fields: dict[str, Any]) -> S:
+    filled = {**model.placeholders, **fields}
+    for name, stand_in in model.placeholders.items():
+        # A block that lacks one key keeps its others, and the blocks beside it stay too.
+        if isinstance(stand_in, Mapping) and isinstance(filled[name], dict):
+            filled[name] = {**stand_in, **filled[name]}
     try:
-        return model.model_validate({**model.placeholders, **fields})
+        return model.model_validate(filled)
     except ValidationError:
         return model.model_validate(dict(model.placeholders))

@@ -26,7 +26,7 @@ def workload_command(
     """A command that needs a connection to the agent; `bounded` ones take `-timeout`, `-output`."""
 
     async def connected(given: Flags) -> int:
-        async with connect(AGENT_SOCKET.resolve(given), HEADER) as agent:
+        async with connect(AGENT_SOCKET.resolve(given), HEADER, error_prefix="") as agent:
             return await run(given, agent)
 
     shared = (_TIMEOUT_FLAG, OUTPUT_FLAG) if bounded else ()
