@@ -164,9 +164,9 @@ class SVIDRefresher:
         if leaf.public_key_der != public_key_der(key):
             raise InvalidArgument("SVID is for another key")
         return CachedSVID(
+            entry=entry,
             chain=chain,
             key=private_key_to_pkcs8(key),
-            revision_number=entry.revision_number,
             not_after=leaf.not_after,
             rotate_at=self._strategy.rotate_at(leaf.not_before, leaf.not_after),
         )

@@ -12,7 +12,7 @@ from itertools import islice
 from spire_py.agent.authorized_entry import AuthorizedEntry
 from spire_py.agent.cached_svid import CachedSVID
 from spire_py.agent.entry_index import EntryIndex
-from spire_py.agent.workload_update import EncodedBundle, WorkloadUpdate, X509Identity
+from spire_py.agent.workload_update import EncodedBundle, WorkloadUpdate
 from spire_py.model.selector import Selector
 from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle
@@ -134,7 +134,7 @@ class WorkloadCache:
             entry = self._index.get(entry_id)
             if entry is not None and (
                 now >= svid.rotate_at
-                or svid.revision_number != entry.revision_number
+                or not svid.entry.is_current(entry.revision_number, entry.created_at)
                 or entry_id in self._distrusted
             ):
                 due[entry_id] = entry
@@ -205,19 +205,16 @@ class WorkloadCache:
         group.publish(self._build(group.entries))
 
     def _build(self, entries: tuple[AuthorizedEntry, ...]) -> WorkloadUpdate:
-        identities = tuple(
-            X509Identity(entry, self._svids[entry.id])
-            for entry in entries
-            if entry.id in self._svids
-        )
+        signed = [entry for entry in entries if entry.id in self._svids]
+        identities = tuple(self._svids[entry.id] for entry in signed)
         bundle = self._bundles[self._trust_domain]
-        domains = {name for identity in identities for name in identity.entry.federates_with}
+        domains = {name for entry in signed for name in entry.federates_with}
         federated = tuple(
             self._bundles[name]
             for name in sorted(domains)
             if name in self._bundles and name != self._trust_domain
         )
-        key = tuple(identity.entry.id for identity in identities)
+        key = tuple(entry.id for entry in signed)
         known = self._updates.get(key)
         if known is not None and known.consists_of(identities, bundle, federated):
             return known

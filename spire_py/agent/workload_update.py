@@ -7,7 +7,6 @@ cost of a rotation is that of its encodings, not that of its streams (design dec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeVar
 
@@ -45,24 +44,17 @@ class EncodedBundle:
         return jwks_for_workloads(self.bundle)
 
 
-@dataclass(frozen=True, slots=True)
-class X509Identity:
-    """An entry of a workload and the SVID it has for it."""
-
-    entry: AuthorizedEntry
-    svid: CachedSVID
-
-
 class WorkloadUpdate:
     """The whole truth for one set of identities at one time; an instance never changes.
 
-    `identities` are sorted by entry ID: the first is the default one. `bundle` is the own trust
-    domain's; `federated` are those the identities' entries federate with, sorted by trust domain.
+    `identities` are sorted by entry ID: the first is the default one. Each is as it was signed,
+    also while a changed entry waits for its new SVID. `bundle` is the own trust domain's;
+    `federated` are those the entries federate with by now, sorted by trust domain.
     """
 
     def __init__(
         self,
-        identities: tuple[X509Identity, ...],
+        identities: tuple[CachedSVID, ...],
         bundle: EncodedBundle,
         federated: tuple[EncodedBundle, ...],
     ) -> None:
@@ -74,7 +66,7 @@ class WorkloadUpdate:
 
     def consists_of(
         self,
-        identities: tuple[X509Identity, ...],
+        identities: tuple[CachedSVID, ...],
         bundle: EncodedBundle,
         federated: tuple[EncodedBundle, ...],
     ) -> bool:
@@ -97,13 +89,13 @@ class WorkloadUpdate:
         return workload_pb2.X509SVIDResponse(
             svids=[
                 workload_pb2.X509SVID(
-                    spiffe_id=str(identity.entry.spiffe_id),
-                    x509_svid=b"".join(identity.svid.chain),
-                    x509_svid_key=identity.svid.key,
+                    spiffe_id=str(svid.entry.spiffe_id),
+                    x509_svid=b"".join(svid.chain),
+                    x509_svid_key=svid.key,
                     bundle=self.bundle.der,
-                    hint=identity.entry.hint,
+                    hint=svid.entry.hint,
                 )
-                for identity in without_repeated_hints(self.identities)
+                for svid in without_repeated_hints(self.identities)
             ],
             federated_bundles={str(item.trust_domain.id): item.der for item in self.federated},
         ).SerializeToString(deterministic=True)

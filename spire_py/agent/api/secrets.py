@@ -9,7 +9,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 
 from spire_py._proto.envoy import core_pb2, discovery_pb2, tls_pb2
-from spire_py.agent.workload_update import EncodedBundle, WorkloadUpdate, X509Identity
+from spire_py.agent.cached_svid import CachedSVID
+from spire_py.agent.workload_update import EncodedBundle, WorkloadUpdate
 from spire_py.crypto.pem import certificates_to_pem, private_key_to_pem
 from spire_py.errors import Internal, InvalidArgument
 
@@ -113,8 +114,7 @@ class SecretsEncoder:
             yield _validation_context(self._names.all_bundles, bundles, spiffe_validator=True)
 
 
-def _tls_certificate(name: str, identity: X509Identity) -> tls_pb2.Secret:
-    svid = identity.svid
+def _tls_certificate(name: str, svid: CachedSVID) -> tls_pb2.Secret:
     return tls_pb2.Secret(
         name=name,
         tls_certificate=tls_pb2.TlsCertificate(

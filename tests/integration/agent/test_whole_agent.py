@@ -34,6 +34,9 @@ HEADER = (("workload.spiffe.io", "true"),)
 ME = f"unix:uid:{os.geteuid()}"
 TOKEN = "11111111-2222-4333-8444-555555555555"
 
+AT_REST = 4
+"""How many of an agent's tasks sleep when it has nothing to do."""
+
 _CONFIG = """
 agent {{
   trust_domain = "example.org"
@@ -90,7 +93,7 @@ class World:
         """A running agent, its socket open."""
         task = self.start()
         try:
-            await self.clock.sleepers(3)
+            await self.clock.sleepers(AT_REST)
             yield task
         finally:
             task.cancel()
@@ -101,7 +104,7 @@ class World:
         """Let time pass in steps, and the agent finish after each what it has begun."""
         for _ in range(duration // step):
             await self.clock.advance(step)
-            await self.clock.sleepers(3)
+            await self.clock.sleepers(AT_REST)
 
     @property
     def stored(self) -> dict[str, Any]:
@@ -245,7 +248,7 @@ class TestStart:
         )
         async with world.agent():
             await world.clock.advance(timedelta(seconds=2))
-            await world.clock.sleepers(4)
+            await world.clock.sleepers(AT_REST + 1)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             answer = await asyncio.wait_for(reader.read(), 20)
@@ -302,7 +305,7 @@ class TestBootstrap:
         await world.clock.sleepers(1)
         await world.server.start()
         await world.clock.advance(timedelta(seconds=20))
-        await world.clock.sleepers(3)
+        await world.clock.sleepers(AT_REST)
         assert world.server.serials
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

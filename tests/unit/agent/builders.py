@@ -101,9 +101,9 @@ class Authority:
     def svid(self, item: AuthorizedEntry, lifetime: timedelta = timedelta(hours=1)) -> CachedSVID:
         key = generate_key("ec-p256")
         return CachedSVID(
+            entry=item,
             chain=self.chain(public_key_der(key), str(item.spiffe_id), lifetime),
             key=private_key_to_pkcs8(key),
-            revision_number=item.revision_number,
             not_after=self.now + lifetime,
             rotate_at=RotationStrategy().rotate_at(self.now, self.now + lifetime),
         )

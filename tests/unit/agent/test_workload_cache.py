@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from spire_py._proto import workload_pb2
 from spire_py.agent.workload_cache import WorkloadCache, WorkloadGroup
 from spire_py.agent.workload_update import WorkloadUpdate
 from tests.fakes.clock import START
@@ -164,6 +165,23 @@ def test_a_one_time_caller_finds_the_group_of_the_last(
     cache.store_svids({"a": authority.svid(a)})
     with cache.subscribe(UID) as third:
         assert third.update is not first.update
+
+
+def test_a_changed_entry_is_told_of_once_with_the_svid_that_fits_it(
+    cache: WorkloadCache, authority: Authority
+) -> None:
+    before = entry("a", spiffe_id="spiffe://example.org/before")
+    cache.replace(by_id(before), by_domain(authority.bundle))
+    cache.store_svids({"a": authority.svid(before)})
+    after = entry("a", spiffe_id="spiffe://example.org/after", revision_number=1)
+    with cache.subscribe(UID) as group:
+        first = group.update
+        cache.replace(by_id(after), by_domain(authority.bundle))
+        assert group.update is first
+        cache.store_svids({"a": authority.svid(after)})
+        assert group.update is not None
+        response = workload_pb2.X509SVIDResponse.FromString(group.update.x509_svid_response)
+    assert [svid.spiffe_id for svid in response.svids] == ["spiffe://example.org/after"]
 
 
 class TestDue:
