@@ -49,6 +49,7 @@ class EntryStore(Protocol):
 class EntryMemory(Protocol):
     """What the Entry API needs of the cache."""
 
+    async def settle(self, agent_id: SpiffeID) -> None: ...
     def authorized(self, agent_id: SpiffeID) -> AuthorizedEntries: ...
     def put_entry(self, entry: Entry) -> None: ...
     def remove_entry(self, entry_id: str) -> None: ...
@@ -208,14 +209,14 @@ class EntryServicer:
     async def get_authorized_entries(
         self, request: entry_pb2.GetAuthorizedEntriesRequest, context: CallContext
     ) -> bytes:
-        entries = self._memory.authorized(calling_agent(context))
+        entries = await self._authorized(context)
         return entries.joined(mask_fields(request, "output_mask"), _GET_ENTRIES_TAG)
 
     async def sync_authorized_entries(
         self, requests: AsyncIterator[entry_pb2.SyncAuthorizedEntriesRequest], context: CallContext
     ) -> AsyncGenerator[bytes, None]:
         """Few entries are sent at once; of many the revisions, then those asked for (5.2)."""
-        entries = self._memory.authorized(calling_agent(context))
+        entries = await self._authorized(context)
         first = await _next_request(requests)
         if first is None:
             return
@@ -228,6 +229,11 @@ class EntryServicer:
         while (request := await _next_request(requests)) is not None:
             for page in _entry_pages(entries, request.ids, fields):
                 yield page
+
+    async def _authorized(self, context: CallContext) -> AuthorizedEntries:
+        agent_id = calling_agent(context)
+        await self._memory.settle(agent_id)
+        return self._memory.authorized(agent_id)
 
     def _converted(self, message: types_pb2.Entry, mask: types_pb2.EntryMask | None) -> Entry:
         try:

@@ -52,8 +52,7 @@ class AgentMemory(Protocol):
     """What attestation needs of the cache."""
 
     def agent(self, agent_id: SpiffeID) -> Agent | None: ...
-    def put_agent(self, agent: Agent) -> None: ...
-    async def refresh_entries(self) -> None: ...
+    def put_attested_agent(self, agent: Agent) -> None: ...
 
 
 class AgentSigner(Protocol):
@@ -176,12 +175,7 @@ class Attestation:
             raise
         except SpireError as error:
             raise prefixed("failed to create attested agent", error, StatusCode.INTERNAL) from error
-        self._memory.put_agent(stored)
-        try:
-            await self._memory.refresh_entries()
-        except SpireError as error:
-            # The agent is attested all the same; its entries come with the next poll.
-            log.warning("Failed to refresh the entry cache", error=error.message)
+        self._memory.put_attested_agent(stored)
         return replace(stored, selectors=agent.selectors)
 
     def _selectors(self, found: NodeAttestation) -> tuple[Selector, ...]:

@@ -10,6 +10,7 @@ from spire_py.errors import SpireError
 from spire_py.model.agent import Agent
 from spire_py.model.entry import Entry
 from spire_py.runtime.clock import Clock
+from spire_py.runtime.watch import Watch
 from spire_py.server.entry_cache.authorized import AuthorizedEntries
 from spire_py.server.entry_cache.followed_table import FollowedTable
 from spire_py.server.entry_cache.index import EntryIndex
@@ -40,6 +41,7 @@ class EntryCache:
 
     Answers never wait for a query. What this server writes is put in by who wrote it; what other
     servers write is seen within a second. While the database is away the last known state stays.
+    `changes` is set whenever something in memory has become another.
     """
 
     def __init__(
@@ -50,12 +52,14 @@ class EntryCache:
         clock: Clock,
         full_reload_interval: timedelta = timedelta(hours=24),
         event_timeout: timedelta = timedelta(minutes=15),
+        changes: Watch[None] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._full_reload_interval = full_reload_interval
         self._next_full_reload = 0.0
-        self._index = EntryIndex(trust_domain)
+        self._index = EntryIndex(trust_domain, changes)
+        self._settling: dict[str, int] = {}
         self._entries: FollowedTable[Entry] = FollowedTable(
             latest=store.latest_entry_event_id,
             events=store.entry_events,
@@ -111,6 +115,11 @@ class EntryCache:
         self._agents.written(str(agent.id))
         self._index.put_agent(agent)
 
+    def put_attested_agent(self, agent: Agent) -> None:
+        """As `put_agent`, for one that has just attested: see `settle`."""
+        self.put_agent(agent)
+        self._settling[str(agent.id)] = self._entries.polls_begun
+
     def remove_agent(self, agent_id: SpiffeID) -> None:
         self._agents.written(str(agent_id))
         self._index.remove_agent(str(agent_id))
@@ -130,12 +139,25 @@ class EntryCache:
         Raises:
             SpireError: the database did not answer.
         """
+        settled = list(self._settling)
         await self._entries.poll()
+        for agent_id in settled:
+            self._settling.pop(agent_id, None)
         await self._agents.poll()
 
-    async def refresh_entries(self) -> None:
-        """As `refresh`, for entries alone."""
-        await self._entries.poll()
+    async def settle(self, agent_id: SpiffeID) -> None:
+        """Wait until what was there when this agent attested here is in memory.
+
+        That is so at once, but in the second after the attestation: only an agent's first sync
+        may wait for a query. While the database is away it gets what is known.
+        """
+        attested_at = self._settling.pop(str(agent_id), None)
+        if attested_at is None or self._entries.polls_begun > attested_at:
+            return
+        try:
+            await self._entries.poll()
+        except SpireError as error:
+            log.warning("Failed to refresh the entry cache", error=error.message)
 
     async def fetch_agent(self, agent_id: SpiffeID) -> Agent | None:
         """The agent as the database has it now, for one that memory does not explain.

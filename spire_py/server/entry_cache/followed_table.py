@@ -60,7 +60,8 @@ class FollowedTable(Generic[T]):
         self._unread: set[str] = set()
         self._written: set[str] = set()
         self._lock = asyncio.Lock()
-        self._polls_begun = 0
+        self.polls_begun = 0
+        """How many polls were begun. What was committed before one began, it has seen."""
         self._polls_done = 0
 
     def written(self, name: str) -> None:
@@ -99,12 +100,12 @@ class FollowedTable(Generic[T]):
 
         Those who ask while a poll runs share the next one.
         """
-        wanted = self._polls_begun + 1
+        wanted = self.polls_begun + 1
         async with self._lock:
             if self._polls_done >= wanted:
                 return
-            self._polls_begun += 1
-            number = self._polls_begun
+            self.polls_begun += 1
+            number = self.polls_begun
             await self._poll()
             self._polls_done = number
 

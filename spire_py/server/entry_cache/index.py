@@ -10,6 +10,7 @@ from typing import TypeVar
 from spire_py.model.agent import Agent
 from spire_py.model.entry import Entry
 from spire_py.model.selector import Selector
+from spire_py.runtime.watch import Watch
 from spire_py.server.entry_cache.authorized import AuthorizedEntries
 from spire_py.server.entry_cache.cached_entry import CachedEntry
 from spire_py.spiffe.id import SpiffeID, TrustDomain
@@ -32,8 +33,9 @@ class EntryIndex:
     from, so that agents with the same aliases share one.
     """
 
-    def __init__(self, trust_domain: TrustDomain) -> None:
+    def __init__(self, trust_domain: TrustDomain, changes: Watch[None] | None = None) -> None:
         self._trust_domain = trust_domain
+        self._changes = changes or Watch(None)
         self._server_path = SERVER_PATH
         self._entries: dict[str, CachedEntry] = {}
         self._children: dict[str, dict[str, CachedEntry]] = {}
@@ -97,11 +99,13 @@ class EntryIndex:
         cached = CachedEntry(entry)
         self._entries[entry.id] = cached
         self._link(cached)
+        self._changes.set(None)
 
     def remove_entry(self, entry_id: str) -> None:
         old = self._entries.pop(entry_id, None)
         if old is not None:
             self._unlink(old.entry)
+            self._changes.set(None)
 
     def put_agent(self, agent: Agent) -> None:
         """Add an agent, or replace the one with its ID."""
@@ -110,10 +114,13 @@ class EntryIndex:
         self._agents[key] = agent
         if old is None or old.selectors != agent.selectors:
             self._roots.pop(key, None)
+        if old != agent:
+            self._changes.set(None)
 
     def remove_agent(self, agent_id: str) -> None:
-        self._agents.pop(agent_id, None)
         self._roots.pop(agent_id, None)
+        if self._agents.pop(agent_id, None) is not None:
+            self._changes.set(None)
 
     # --- links ---
 

@@ -172,3 +172,15 @@ async def test_an_agent_unknown_here_is_read_through(
     agent = await cache.fetch_agent(agent_id("node"))
     assert agent is not None
     assert ids(cache) == ["1"], "what was created before the agent attested belongs to its sync"
+
+
+async def test_the_first_sync_of_an_agent_waits_for_what_was_there_when_it_attested(
+    datastore: Datastore, cache: EntryCache
+) -> None:
+    await datastore.create_entry(make_entry("1", NODE, "/one"))
+    cache.put_attested_agent(await datastore.create_agent(make_agent("node")))
+    await cache.settle(agent_id("node"))
+    assert ids(cache) == ["1"]
+    await datastore.create_entry(make_entry("2", NODE, "/two"))
+    await cache.settle(agent_id("node"))
+    assert ids(cache) == ["1"], "only the first sync waits for a query"
