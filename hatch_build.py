@@ -1,4 +1,4 @@
-"""Build hook: makes spire_py/_proto, the Python of the files under proto/, before a wheel or an editable install."""
+"""Build hook: makes spire_py/_proto from proto/ before a wheel or an editable install."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # protoc writes imports as if proto/ were on sys.path; ours lie inside the package.
-_OWN_IMPORT = re.compile(r"^(from|import) (spire|envoy|grpc|google\.rpc)\b", re.MULTILINE)
+_OWN_IMPORT = re.compile(r"^(from|import) (spire_py|spire|envoy|grpc|google\.rpc)\b", re.MULTILINE)
 _OWN_TOP_IMPORT = re.compile(r"^import (workload_pb2)\b", re.MULTILINE)
 
 
 class ProtoBuildHook(BuildHookInterface[Any]):
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         root = Path(self.root)
         generate(root / "proto", root / "spire_py" / "_proto")
 

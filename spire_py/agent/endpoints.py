@@ -1,4 +1,4 @@
-"""The agent's socket: which services it offers, and to whom (features C4, C19, C20, H15, H16)."""
+"""The agent's sockets: which services they offer, and to whom (C4, C5, C19, C20, H13 to H16)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from google.protobuf.descriptor import FileDescriptor
 from spire_py._proto import workload_pb2
 from spire_py._proto.envoy import secret_pb2
 from spire_py._proto.grpc import health_pb2
+from spire_py._proto.spire.agent import debug_pb2
+from spire_py._proto.spire.api.agent import logger_pb2
 from spire_py.agent.api.caller import CallerAttestor, require_security_header
+from spire_py.agent.api.debug import DebugAPI
 from spire_py.agent.api.health import HealthAPI
+from spire_py.agent.api.logger import LoggerAPI
 from spire_py.agent.api.reflection import reflection_services
 from spire_py.agent.api.sds import SecretDiscovery
 from spire_py.agent.api.secrets import SecretNames
@@ -28,10 +32,14 @@ log = get_logger("endpoints")
 
 _SOCKET_MODE = 0o777
 _SOCKET_DIRECTORY_MODE = 0o755
+_ADMIN_SOCKET_MODE = 0o770
+_ADMIN_DIRECTORY_MODE = 0o750
 _GRACE = timedelta(seconds=1)
 _WORKLOAD_API: FileDescriptor = workload_pb2.DESCRIPTOR
 _SDS: FileDescriptor = secret_pb2.DESCRIPTOR
 _HEALTH: FileDescriptor = health_pb2.DESCRIPTOR
+_DEBUG: FileDescriptor = debug_pb2.DESCRIPTOR
+_LOGGER: FileDescriptor = logger_pb2.DESCRIPTOR
 _API_NAMES = {
     (True, True): "Workload and SDS APIs",
     (False, True): "SDS API",
@@ -96,4 +104,29 @@ async def serve_endpoints(config: AgentSection, services: list[Service]) -> Asyn
         yield
     finally:
         log.info("Stopping agent APIs", apis=names)
+        await server.aclose(_GRACE)
+
+
+@asynccontextmanager
+async def serve_admin(config: AgentSection, debug: DebugAPI, logger: LoggerAPI) -> AsyncIterator[None]:
+    """Listen on the admin socket, where one is configured, for as long as the context is open.
+
+    Raises:
+        FailedPrecondition: the socket cannot be made, or another agent serves it.
+    """
+    if not config.admin_socket_path:
+        yield
+        return
+    services = [
+        Service(_DEBUG.services_by_name["Debug"], debug),
+        Service(_LOGGER.services_by_name["Logger"], logger),
+    ]
+    server = Server(services + reflection_services([service.name for service in services]))
+    path = Path(config.admin_socket_path)
+    await server.listen_unix(path, mode=_ADMIN_SOCKET_MODE, directory_mode=_ADMIN_DIRECTORY_MODE)
+    log.info("Starting Admin APIs", network="unix", address=str(path))
+    try:
+        yield
+    finally:
+        log.info("Stopping Admin APIs")
         await server.aclose(_GRACE)

@@ -12,6 +12,7 @@ from pathlib import Path
 from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, SVIDKeeper
 from spire_py.agent.attestation import NodeAttestation, retry
 from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or
+from spire_py.agent.change_listener import ChangeListener
 from spire_py.agent.endpoints import agent_services, serve_endpoints
 from spire_py.agent.health import WorkloadAPIProbe
 from spire_py.agent.jwt_cache import CALL_TIMEOUT, JWTCache
@@ -136,8 +137,11 @@ class Agent:
                 taints.note(bundle)
                 await self._store_bundle(bundle)
 
+            changes: Watch[None] = Watch(None)
+            listener = ChangeListener(source=client, changes=changes, clock=self._clock)
             synchronizer = Synchronizer(
                 source=client,
+                changes=changes,
                 cache=cache,
                 denials=keeper,
                 on_bundle=on_bundle,
@@ -156,6 +160,7 @@ class Agent:
             async with serve_endpoints(self._config, services), asyncio.TaskGroup() as tasks:
                 probe.started = True
                 tasks.create_task(synchronizer.run(), name="sync")
+                tasks.create_task(listener.run(), name="change listener")
                 tasks.create_task(refresher.run(), name="svid refresher")
                 tasks.create_task(keeper.run(), name="agent svid")
                 tasks.create_task(taints.run(), name="taints")

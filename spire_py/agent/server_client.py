@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import agent_pb2, bundle_pb2, entry_pb2, svid_pb2
+from spire_py._proto.spire_py import changes_pb2
 from spire_py.agent.attestation import own_bundle_from_pb
 from spire_py.agent.authorized_entry import ENTRY_MASK, AuthorizedEntry
 from spire_py.agent.denial import Reaction, reaction_to
@@ -192,6 +193,25 @@ class ServerClient:
             timeout_seconds=timeout.total_seconds(),
         )
         return _jwt_svid(response)
+
+    @asynccontextmanager
+    async def watch_changes(self) -> AsyncIterator[AsyncIterator[changes_pb2.Change]]:
+        """The server's hints that a sync would bring something new.
+
+        Raises:
+            Unimplemented: the server is none of ours.
+            SpireError: the call failed.
+        """
+        async with (
+            self._lease() as channel,
+            channel.server_stream(
+                "/spire_py.changes.v1.Changes/Watch",
+                changes_pb2.WatchRequest(),
+                changes_pb2.Change,
+                timeout=None,
+            ) as messages,
+        ):
+            yield messages
 
     async def renew(self, csr: bytes) -> tuple[bytes, ...]:
         """A new SVID for this agent, of the same ID.

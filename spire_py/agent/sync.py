@@ -14,6 +14,8 @@ from spire_py.agent.workload_cache import WorkloadCache
 from spire_py.errors import NotFound, SpireError, Unavailable
 from spire_py.runtime.backoff import Backoff
 from spire_py.runtime.clock import Clock
+from spire_py.runtime.race import first_of
+from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import get_logger
@@ -23,6 +25,7 @@ log = get_logger("manager")
 DEFAULT_INTERVAL = timedelta(seconds=5)
 _MAX_PARALLEL_BUNDLES = 10
 _ROUND_TIMEOUT_SECONDS = 30.0
+_LEAST_PAUSE = timedelta(milliseconds=100)
 
 
 class EntrySource(Protocol):
@@ -58,6 +61,7 @@ class Synchronizer:
 
     Args:
         on_bundle: told of the own bundle after each round that brought a new one.
+        changes: set when a sync need not wait for the interval.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class Synchronizer:
         on_bundle: BundleListener,
         clock: Clock,
         interval: timedelta = DEFAULT_INTERVAL,
+        changes: Watch[None] | None = None,
     ) -> None:
         self._source = source
         self._cache = cache
@@ -76,6 +81,7 @@ class Synchronizer:
         self._on_bundle = on_bundle
         self._clock = clock
         self._interval = interval
+        self._changes = changes or Watch(None)
         self._backoff = Backoff(
             initial=interval, maximum=max(interval, min(timedelta(minutes=8), 48 * interval))
         )
@@ -91,8 +97,10 @@ class Synchronizer:
             AttestationLost: the server knows it no longer.
         """
         wait = min(self._backoff.next(), DEFAULT_INTERVAL)
+        heard = self._changes.version
         while True:
-            await self._clock.sleep(wait)
+            await self._pause(wait, heard)
+            heard = self._changes.version
             try:
                 await self.synchronize()
             except SpireError as error:
@@ -104,6 +112,15 @@ class Synchronizer:
                 wait = self._backoff.next()
                 if not self._cache.svid_count:
                     wait = min(wait, DEFAULT_INTERVAL)
+
+    async def _pause(self, wait: timedelta, heard: int) -> None:
+        """Until `wait` is over, or something changed that was not heard of before the last round.
+
+        A stream of changes leads to a round every `_LEAST_PAUSE`, not to one for each.
+        """
+        least = min(wait, _LEAST_PAUSE)
+        await self._clock.sleep(least)
+        await first_of(self._clock.sleep(wait - least), self._changes.wait_beyond(heard))
 
     async def synchronize(self) -> None:
         """One round; on failure nothing has changed.

@@ -32,6 +32,7 @@ class BundleCache:
         store: where they lie.
         clock: for the polls.
         listed: called after each poll with the trust domains that have a bundle.
+        changes: set whenever a bundle has changed.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class BundleCache:
         store: BundleStore,
         clock: Clock,
         listed: Callable[[Iterable[TrustDomain]], Awaitable[None]],
+        changes: Watch[None] | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._listed = listed
+        self._changes = changes or Watch(None)
         self._writes = 0
         self.bundles: Watch[Mapping[TrustDomain, Bundle]] = Watch({})
         """The bundles as last seen; a new value only when one has changed."""
@@ -55,17 +58,21 @@ class BundleCache:
         """Take in what this server wrote itself."""
         self._writes += 1
         if self.get(bundle.trust_domain) != bundle:
-            self.bundles.set({**self.bundles.value, bundle.trust_domain: bundle})
+            self._set({**self.bundles.value, bundle.trust_domain: bundle})
 
     async def removed(self, trust_domain: TrustDomain) -> None:
         """Take in that this server deleted a bundle, and what that did to entries."""
         self._writes += 1
         rest = {key: kept for key, kept in self.bundles.value.items() if key != trust_domain}
-        self.bundles.set(rest)
+        self._set(rest)
         try:
             await self._listed(rest)
         except SpireError as error:
             log.warning("Failed to refresh the entry cache", error=error.message)
+
+    def _set(self, bundles: Mapping[TrustDomain, Bundle]) -> None:
+        self.bundles.set(bundles)
+        self._changes.set(None)
 
     async def refresh(self) -> None:
         """Take in what the database has now.
@@ -80,7 +87,7 @@ class BundleCache:
             return
         found = {bundle.trust_domain: bundle for bundle in bundles}
         if found != self.bundles.value:
-            self.bundles.set(found)
+            self._set(found)
         await self._listed(found)
 
     async def run(self) -> None:

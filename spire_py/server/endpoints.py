@@ -17,12 +17,15 @@ from spire_py._proto.spire.api.server import (
     logger_pb2,
     svid_pb2,
 )
+from spire_py._proto.spire_py import changes_pb2
 from spire_py.config.server import ServerSection
 from spire_py.plugin_api.node_attestor import ServerNodeAttestor
 from spire_py.runtime.clock import Clock
+from spire_py.runtime.watch import Watch
 from spire_py.server.api.agent import AgentServicer
 from spire_py.server.api.bundle import BundleServicer
 from spire_py.server.api.call_log import LoggedServicer
+from spire_py.server.api.changes import ChangesServicer
 from spire_py.server.api.debug import DebugServicer
 from spire_py.server.api.entry import EntryServicer
 from spire_py.server.api.health import HealthServicer
@@ -78,15 +81,20 @@ class Endpoints:
         self._ca = ca
         self._attestors = attestors
         self._clock = clock
+        self._changes: Watch[None] = Watch(None)
         self.entries = EntryCache(
             trust_domain=section.trust_domain,
             store=datastore,
             clock=clock,
             full_reload_interval=section.experimental.full_cache_reload_interval,
             event_timeout=section.experimental.effective_event_timeout,
+            changes=self._changes,
         )
         self.bundles = BundleCache(
-            store=datastore, clock=clock, listed=self.entries.reread_unlinked
+            store=datastore,
+            clock=clock,
+            listed=self.entries.reread_unlinked,
+            changes=self._changes,
         )
         self.health = ServerHealthChecks(
             trust_domain=section.trust_domain, bundles=self.bundles, ca=ca, store=datastore
@@ -105,7 +113,12 @@ class Endpoints:
             clock=clock,
         )
         shared = self._shared_services()
-        self._port = Server(shared, authorize=self._authorizer.authorize, clock=clock)
+        changes = ChangesServicer(entries=self.entries, bundles=self.bundles, changes=self._changes)
+        self._port = Server(
+            [*shared, _service(changes_pb2, "Changes", changes)],
+            authorize=self._authorizer.authorize,
+            clock=clock,
+        )
         self._socket = Server(
             [*shared, *self._local_services(levels)],
             authorize=self._authorizer.authorize,

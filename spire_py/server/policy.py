@@ -113,6 +113,7 @@ _BY_SERVICE: Mapping[str, Mapping[Access, Collection[str]]] = {
             "RevokeX509UpstreamAuthority",
         ),
     },
+    "spire_py.changes.v1.Changes": {Access.AGENT: ("Watch",)},
     "spire.api.server.debug.v1.Debug": {Access.LOCAL: ("GetInfo",)},
     "spire.api.server.logger.v1.Logger": {
         Access.LOCAL: ("GetLogger", "SetLogLevel", "ResetLogLevel"),

@@ -1,4 +1,4 @@
-"""Servers and agents as processes of their own, ours or SPIRE's, for tests through the outermost doors."""
+"""Servers and agents as processes, ours or SPIRE's, for tests through the outermost doors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ OURS = (sys.executable, "-m", "spire_py.cli.main")
 class Process:
     """A running program whose output is kept and can be waited for."""
 
-    def __init__(self, command: Sequence[str], *, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], *, environment: dict[str, str] | None = None
+    ) -> None:
         self.lines: list[str] = []
         self._changed = threading.Condition()
         self._ended = False
@@ -187,7 +189,7 @@ class Stack:
         return value
 
     def create_entry(self, name: str, *words: str) -> str:
-        """An entry for the caller's uid below the agent that used `join_token`; its ID comes back."""
+        """An entry for the caller's uid, below the agent that used `join_token`; gives its ID."""
         output = self.server(
             *("entry", "create", "-output", "json"),
             *("-parentID", f"spiffe://{TRUST_DOMAIN}/node"),
