@@ -18,7 +18,7 @@ from spire_py.server.ca.ca import CA, SVIDDefaults
 from spire_py.server.ca.manager import CAManager, CASettings
 from spire_py.server.datastore import Datastore, Page, open_datastore
 from spire_py.server.endpoints import Endpoints
-from spire_py.server.pruner import Pruner
+from spire_py.server.pruner import AgentPruner, Pruner
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.health import HealthRegistry
@@ -84,11 +84,6 @@ async def _serve(config: ServerConfig, logging: Logging, clock: Clock) -> None:
                 levels=logging.levels,
                 clock=clock,
             )
-            pruner = Pruner(
-                store=datastore,
-                clock=clock,
-                events_older_than=section.experimental.prune_events_older_than,
-            )
             await endpoints.load()
             async with (
                 _listening(endpoints),
@@ -97,8 +92,32 @@ async def _serve(config: ServerConfig, logging: Logging, clock: Clock) -> None:
             ):
                 tasks.create_task(manager.run(), name="ca manager")
                 tasks.create_task(endpoints.run(), name="endpoints")
-                tasks.create_task(pruner.run(), name="pruner")
+                for pruner in _pruners(section, datastore, clock):
+                    tasks.create_task(pruner.run(), name="pruner")
                 tasks.create_task(_watch_health(config, endpoints, clock), name="health")
+
+
+def _pruners(
+    section: ServerSection, datastore: Datastore, clock: Clock
+) -> list[Pruner | AgentPruner]:
+    pruners: list[Pruner | AgentPruner] = [
+        Pruner(
+            store=datastore,
+            clock=clock,
+            events_older_than=section.experimental.prune_events_older_than,
+        )
+    ]
+    if section.prune_attested_nodes_expired_for is not None:
+        pruners.append(
+            AgentPruner(
+                store=datastore,
+                clock=clock,
+                expired_for=section.prune_attested_nodes_expired_for,
+                include_non_reattestable=section.prune_tofu_nodes,
+                batch_size=section.prune_attested_nodes_batch_size,
+            )
+        )
+    return pruners
 
 
 def _make_data_directory(path: Path) -> None:
