@@ -108,7 +108,9 @@ async def serve_endpoints(config: AgentSection, services: list[Service]) -> Asyn
 
 
 @asynccontextmanager
-async def serve_admin(config: AgentSection, debug: DebugAPI, logger: LoggerAPI) -> AsyncIterator[None]:
+async def serve_admin(
+    config: AgentSection, debug: DebugAPI, logger: LoggerAPI
+) -> AsyncIterator[None]:
     """Listen on the admin socket, where one is configured, for as long as the context is open.
 
     Raises:

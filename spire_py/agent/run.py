@@ -6,14 +6,17 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, SVIDKeeper
+from spire_py.agent.api.debug import AgentFacts, DebugAPI
+from spire_py.agent.api.logger import LoggerAPI
 from spire_py.agent.attestation import NodeAttestation, retry
 from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or
 from spire_py.agent.change_listener import ChangeListener
-from spire_py.agent.endpoints import agent_services, serve_endpoints
+from spire_py.agent.endpoints import agent_services, serve_admin, serve_endpoints
 from spire_py.agent.health import WorkloadAPIProbe
 from spire_py.agent.jwt_cache import CALL_TIMEOUT, JWTCache
 from spire_py.agent.rotation import RotationStrategy
@@ -33,7 +36,12 @@ from spire_py.runtime.clock import Clock, SystemClock
 from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle
 from spire_py.telemetry.health import HealthRegistry
-from spire_py.telemetry.logs import configure_logging, get_logger, log_config_warnings
+from spire_py.telemetry.logs import (
+    LogLevels,
+    configure_logging,
+    get_logger,
+    log_config_warnings,
+)
 from spire_py.transport.http import HttpServer
 from spire_py.version import SPIRE_VERSION
 
@@ -58,7 +66,7 @@ async def run_agent(config: AgentConfig, *, clock: Clock | None = None) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, logging.reopen)
     log_config_warnings(log, config.warnings)
     try:
-        await _run(config, clock or SystemClock())
+        await _run(config, clock or SystemClock(), logging.levels)
     except asyncio.CancelledError:
         log.info("Agent stopped gracefully")
         raise
@@ -73,7 +81,7 @@ async def run_agent(config: AgentConfig, *, clock: Clock | None = None) -> None:
         raise
 
 
-async def _run(config: AgentConfig, clock: Clock) -> None:
+async def _run(config: AgentConfig, clock: Clock, levels: LogLevels) -> None:
     section = config.agent
     log.info("Starting agent", data_dir=section.data_dir, version=SPIRE_VERSION)
     storage = await asyncio.to_thread(AgentStorage.open, Path(section.data_dir))
@@ -83,17 +91,52 @@ async def _run(config: AgentConfig, clock: Clock) -> None:
         asyncio.TaskGroup() as tasks,
         _health(config.health_checks, probe, tasks, clock),
     ):
-        agent = Agent(section, plugins, storage, clock)
-        await agent.run(probe)
+        await Agent(section, plugins, storage, clock, levels).run(probe)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What works as long as the agent does."""
+
+    keeper: SVIDKeeper
+    jwt_svids: JWTCache
+    taints: TaintResponder
+    listener: ChangeListener
+    refresher: SVIDRefresher
+    synchronizer: Synchronizer
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Set all parts to work."""
+        tasks.create_task(self.synchronizer.run(), name="sync")
+        tasks.create_task(self.listener.run(), name="change listener")
+        tasks.create_task(self.refresher.run(), name="svid refresher")
+        tasks.create_task(self.keeper.run(), name="agent svid")
+        tasks.create_task(self.taints.run(), name="taints")
+
+    def facts(self, cache: WorkloadCache) -> AgentFacts:
+        """The agent at this moment, for its admin socket."""
+        return AgentFacts(
+            svid=self.keeper.svid,
+            bundle=cache.bundle,
+            x509_svid_count=cache.svid_count,
+            jwt_svid_count=len(self.jwt_svids),
+            last_sync=self.synchronizer.last_success,
+        )
 
 
 class Agent:
-    """The parts of one agent. They are made once it has its first identity."""
+    """One agent. Its parts are made once it has its first identity."""
 
     def __init__(
-        self, config: AgentSection, plugins: AgentPlugins, storage: AgentStorage, clock: Clock
+        self,
+        config: AgentSection,
+        plugins: AgentPlugins,
+        storage: AgentStorage,
+        clock: Clock,
+        levels: LogLevels,
     ) -> None:
         self._config = config
+        self._levels = levels
         self._plugins = plugins
         self._storage = storage
         self._clock = clock
@@ -121,25 +164,52 @@ class Agent:
             bundle=identity.bundle, max_svids=self._config.x509_svid_cache_max_size or 1000
         )
         async with self._server_client(svid, cache) as client:
-            keeper = self._keeper(svid, cache, client)
-            refresher = SVIDRefresher(
+            parts = self._parts(svid, cache, client)
+            await self._first_sync(client, parts)
+            services = agent_services(
+                self._config,
+                workloads=cache,
+                attestor=WorkloadAttestation(self._plugins.workload_attestors),
+                jwt_svids=parts.jwt_svids,
+                probe=probe,
+                clock=self._clock,
+            )
+            async with (
+                serve_endpoints(self._config, services),
+                serve_admin(
+                    self._config,
+                    DebugAPI(facts=lambda: parts.facts(cache), clock=self._clock),
+                    LoggerAPI(levels=self._levels),
+                ),
+                asyncio.TaskGroup() as tasks,
+            ):
+                probe.started = True
+                parts.start(tasks)
+
+    def _parts(self, svid: Watch[AgentSVID], cache: WorkloadCache, client: ServerClient) -> _Parts:
+        keeper = self._keeper(svid, cache, client)
+        jwt_svids = self._jwt_cache(client)
+        taints = TaintResponder(x509=cache, jwt=jwt_svids, agent=keeper, clock=self._clock)
+        changes: Watch[None] = Watch(None)
+
+        async def on_bundle(bundle: Bundle) -> None:
+            taints.note(bundle)
+            await self._store_bundle(bundle)
+
+        return _Parts(
+            keeper=keeper,
+            jwt_svids=jwt_svids,
+            taints=taints,
+            listener=ChangeListener(source=client, changes=changes, clock=self._clock),
+            refresher=SVIDRefresher(
                 cache=cache,
                 signer=client,
                 denials=keeper,
                 clock=self._clock,
                 strategy=self._strategy,
                 key_type=self._config.workload_keys,
-            )
-            jwt_svids = self._jwt_cache(client)
-            taints = TaintResponder(x509=cache, jwt=jwt_svids, agent=keeper, clock=self._clock)
-
-            async def on_bundle(bundle: Bundle) -> None:
-                taints.note(bundle)
-                await self._store_bundle(bundle)
-
-            changes: Watch[None] = Watch(None)
-            listener = ChangeListener(source=client, changes=changes, clock=self._clock)
-            synchronizer = Synchronizer(
+            ),
+            synchronizer=Synchronizer(
                 source=client,
                 changes=changes,
                 cache=cache,
@@ -147,23 +217,8 @@ class Agent:
                 on_bundle=on_bundle,
                 clock=self._clock,
                 interval=self._config.experimental.sync_interval,
-            )
-            await self._first_sync(client, synchronizer, keeper)
-            services = agent_services(
-                self._config,
-                workloads=cache,
-                attestor=WorkloadAttestation(self._plugins.workload_attestors),
-                jwt_svids=jwt_svids,
-                probe=probe,
-                clock=self._clock,
-            )
-            async with serve_endpoints(self._config, services), asyncio.TaskGroup() as tasks:
-                probe.started = True
-                tasks.create_task(synchronizer.run(), name="sync")
-                tasks.create_task(listener.run(), name="change listener")
-                tasks.create_task(refresher.run(), name="svid refresher")
-                tasks.create_task(keeper.run(), name="agent svid")
-                tasks.create_task(taints.run(), name="taints")
+            ),
+        )
 
     async def _first_identity(self) -> FirstIdentity:
         bootstrap = Bootstrap(
@@ -181,16 +236,14 @@ class Agent:
             message="Failed to retrieve attestation result",
         )
 
-    async def _first_sync(
-        self, client: ServerClient, synchronizer: Synchronizer, keeper: SVIDKeeper
-    ) -> None:
+    async def _first_sync(self, client: ServerClient, parts: _Parts) -> None:
         async def sync() -> None:
             try:
-                await synchronizer.synchronize()
+                await parts.synchronizer.synchronize()
             except PermissionDenied as error:
                 # Not final: a server that forgot this agent knows it again after this.
-                await keeper.heal(error)
-                await synchronizer.synchronize()
+                await parts.keeper.heal(error)
+                await parts.synchronizer.synchronize()
 
         try:
             await client.post_status(SPIRE_VERSION)

@@ -17,12 +17,21 @@ import pytest
 from google.protobuf.message import Message
 
 from spire_py._proto import workload_pb2
+from spire_py._proto.spire.agent import debug_pb2
+from spire_py._proto.spire.api import types_pb2
+from spire_py._proto.spire.api.agent import logger_pb2
 from spire_py.agent.denial import AgentBanned, AttestationLost
 from spire_py.agent.run import run_agent
 from spire_py.agent.storage import AgentStorage
 from spire_py.config.agent import AgentConfig, load_agent_config
 from spire_py.crypto.pem import certificates_to_pem
-from spire_py.errors import PermissionDenied, SpireError, Unavailable
+from spire_py.errors import (
+    InvalidArgument,
+    PermissionDenied,
+    SpireError,
+    Unavailable,
+    Unimplemented,
+)
 from spire_py.spiffe.bundle_format import bundle_to_json
 from spire_py.spiffe.id import TrustDomain
 from spire_py.transport import Channel
@@ -44,6 +53,7 @@ agent {{
   server_address = "127.0.0.1"
   server_port = {port}
   socket_path = "{folder}/public/api.sock"
+  admin_socket_path = "{folder}/admin/admin.sock"
   join_token = "{token}"
   {bootstrap}
 }}
@@ -62,6 +72,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.socket = folder / "public" / "api.sock"
+        self.admin = folder / "admin" / "admin.sock"
         self.clock = FakeClock(datetime.now(UTC))
         self.server = FakeSpireServer(now=self.clock.now)
         self.server.tokens.add(TOKEN)
@@ -127,6 +138,13 @@ class World:
             ) as messages,
         ):
             return await anext(messages)
+
+    async def administer(self, method: str, request: Message, response: type[Message]) -> Any:
+        channel = Channel.unix(self.admin)
+        try:
+            return await channel.unary(f"/{method}", request, response, timeout=20)
+        finally:
+            await channel.aclose()
 
     async def ids(self) -> list[str]:
         response = await self.fetch(
@@ -443,6 +461,63 @@ class TestLife:
             )
             await world.pass_time(timedelta(seconds=10))
             assert await world.ids() == ["spiffe://example.org/a"]
+
+
+class TestAdmin:
+    async def test_the_admin_socket_tells_of_the_agent(self, world: World) -> None:
+        world.server.add_entry("a", ME)
+        async with world.agent():
+            await world.ids()
+            await world.clock.advance(timedelta(seconds=3))
+            assert world.admin.stat().st_mode & 0o777 == 0o770
+            info = await world.administer(
+                "spire.agent.debug.v1.Debug/GetInfo",
+                debug_pb2.GetInfoRequest(),
+                debug_pb2.GetInfoResponse,
+            )
+        [svid, root] = info.svid_chain
+        assert svid.id.path == f"/spire/agent/join_token/{TOKEN}"
+        assert svid.subject == "O=SPIRE,C=US"
+        assert (root.id.trust_domain, root.id.path) == ("example.org", "")
+        assert root.subject.startswith("SERIALNUMBER=")
+        assert (info.svids_count, info.cached_x509_svids_count) == (1, 1)
+        assert info.uptime == 3
+        assert info.last_sync_success
+
+    async def test_the_log_level_can_be_changed(self, world: World) -> None:
+        service = "spire.api.agent.logger.v1.Logger"
+        levels = types_pb2.LogLevel
+        async with world.agent():
+            changed = await world.administer(
+                f"{service}/SetLogLevel",
+                logger_pb2.SetLogLevelRequest(new_level=levels.DEBUG),
+                types_pb2.Logger,
+            )
+            assert (changed.current_level, changed.launch_level) == (levels.DEBUG, levels.INFO)
+            for level in (levels.UNSPECIFIED, 99):
+                with pytest.raises(InvalidArgument):
+                    await world.administer(
+                        f"{service}/SetLogLevel",
+                        logger_pb2.SetLogLevelRequest(new_level=level),  # type: ignore[arg-type]
+                        types_pb2.Logger,
+                    )
+            await world.administer(
+                f"{service}/ResetLogLevel", logger_pb2.ResetLogLevelRequest(), types_pb2.Logger
+            )
+            state = await world.administer(
+                f"{service}/GetLogger", logger_pb2.GetLoggerRequest(), types_pb2.Logger
+            )
+            assert state.current_level == levels.INFO
+
+    async def test_workloads_find_nothing_of_it_on_their_socket(self, world: World) -> None:
+        async with world.agent(), world.workload() as channel:
+            with pytest.raises(Unimplemented):
+                await channel.unary(
+                    "/spire.agent.debug.v1.Debug/GetInfo",
+                    debug_pb2.GetInfoRequest(),
+                    debug_pb2.GetInfoResponse,
+                    timeout=20,
+                )
 
 
 class TestStanding:
