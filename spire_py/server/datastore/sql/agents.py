@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from spire_py.errors import AlreadyExists, PermissionDenied, SpireError
 from spire_py.model.agent import Agent
@@ -38,6 +39,13 @@ _AGENTS = schema.agents.c
 _EVERYTHING = AgentFilter()
 _ALL_AT_ONCE = 5000
 _PRUNE_AT_ONCE = 1000
+
+# Made once, because making a statement costs as much as running it.
+_SELECTORS = schema.agent_selectors.c
+_BY_IDS = select(schema.agents).where(_AGENTS.spiffe_id.in_(bindparam("ids", expanding=True)))
+_LOCKED = select(schema.agents).where(_AGENTS.spiffe_id == bindparam("id")).with_for_update()
+_ALL_SELECTORS = select(_SELECTORS.spiffe_id, _SELECTORS.type, _SELECTORS.value)
+_SELECTORS_BY_IDS = _ALL_SELECTORS.where(_SELECTORS.spiffe_id.in_(bindparam("ids", expanding=True)))
 
 _COLUMN_OF_FIELD = {
     "serial_number": "serial_number",
@@ -188,9 +196,12 @@ def _store_attested(
         "updated_at": now,
     }
     connection.execute(update(schema.agents).where(_AGENTS.id == row.id).values(**values))
-    _replace_selectors(connection, str(agent.id), agent.selectors, now)
-    add_events(connection, schema.agent_events, [str(agent.id)], now)
-    return _fetch(connection, [str(agent.id)])[0]
+    selectors = tuple(sorted(set(agent.selectors)))
+    stored = _selectors(connection, [row.spiffe_id])[row.spiffe_id]
+    if sorted(stored) != [(each.type, each.value) for each in selectors]:
+        _replace_selectors(connection, row.spiffe_id, selectors, now)
+    add_events(connection, schema.agent_events, [row.spiffe_id], now)
+    return replace(agent, agent_version=row.agent_version or "", selectors=selectors)
 
 
 def _update(
@@ -286,7 +297,7 @@ def _count(connection: Connection, wanted: AgentFilter) -> int:
 def _fetch(connection: Connection, ids: Iterable[str]) -> list[Agent]:
     rows: list[AnyRow] = []
     for chunk in chunks(dict.fromkeys(ids)):
-        rows.extend(connection.execute(_select().where(_AGENTS.spiffe_id.in_(chunk))))
+        rows.extend(connection.execute(_BY_IDS, {"ids": chunk}))
     return _build(connection, rows)
 
 
@@ -295,8 +306,7 @@ def _select() -> Query:
 
 
 def _locked(connection: Connection, agent_id: SpiffeID) -> AnyRow | None:
-    query = _select().where(_AGENTS.spiffe_id == str(agent_id)).with_for_update()
-    return connection.execute(query).first()
+    return connection.execute(_LOCKED, {"id": str(agent_id)}).first()
 
 
 def _insert(connection: Connection, agent: Agent, now: datetime) -> None:
@@ -369,14 +379,11 @@ def _selectors(
     connection: Connection, ids: Sequence[str]
 ) -> defaultdict[str, list[tuple[str, str]]]:
     found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
-    table = schema.agent_selectors.c
-    query = select(table.spiffe_id, table.type, table.value)
-    queries = (
-        [query]
-        if len(ids) > _ALL_AT_ONCE
-        else [query.where(table.spiffe_id.in_(chunk)) for chunk in chunks(ids)]
-    )
-    for each in queries:
-        for spiffe_id, kind, value in connection.execute(each):
+    if len(ids) > _ALL_AT_ONCE:
+        results = [connection.execute(_ALL_SELECTORS)]
+    else:
+        results = [connection.execute(_SELECTORS_BY_IDS, {"ids": chunk}) for chunk in chunks(ids)]
+    for result in results:
+        for spiffe_id, kind, value in result:
             found[spiffe_id].append((kind or "", value or ""))
     return found

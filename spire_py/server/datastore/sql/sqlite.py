@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -17,7 +18,7 @@ from spire_py.errors import InvalidArgument
 _FILE_MODE = 0o640
 """What SPIRE's umask makes of a new database file."""
 
-_READERS = 4
+_READERS = 2
 
 DURABLE = "durable"
 """The execution option of transactions that must outlive a power cut."""
@@ -99,11 +100,13 @@ def _engine(connect: Callable[[], sqlite3.Connection], *, size: int, begin: str)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        # Straight to the driver: this runs before every transaction.
+        driver: Any = connection.connection.driver_connection
         if connection.get_execution_options().get(DURABLE):
             connection.info[DURABLE] = True
-            connection.exec_driver_sql(_SAFE)
+            driver.execute(_SAFE)
         elif connection.info.pop(DURABLE, False):
-            connection.exec_driver_sql(_FAST)
-        connection.exec_driver_sql(begin)
+            driver.execute(_FAST)
+        driver.execute(begin)
 
     return engine
