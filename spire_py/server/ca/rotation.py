@@ -100,17 +100,12 @@ class Rotation(Generic[R]):
         """
         async with self._lock:
             active, now = self.active, self._clock.now()
-            if active is not None and not self._retires(active):
+            if active is not None:
                 self._install(active)
             if active is None or wants_successor(active.issued_at, active.not_after, now):
                 await self._prepare()
             if active is None or wants_to_retire(active.issued_at, active.not_after, now):
                 await self._activate()
-
-    def _retires(self, active: R) -> bool:
-        """Whether another is to take over at once, so that `active` need not begin to sign."""
-        due = wants_to_retire(active.issued_at, active.not_after, self._clock.now())
-        return due and self.prepared is not None
 
     async def _prepare(self) -> None:
         """Make the next authority and publish it, if there is none yet."""

@@ -33,6 +33,7 @@ class Faults:
 
     database_away: bool = False
     keys_away: bool = False
+    journal_full: bool = False
     steps_left: int | None = None
     steps: list[str] = field(default_factory=list)
 
@@ -61,6 +62,8 @@ class FaultyStore:
         async def call(*arguments: Any, **named: Any) -> Any:
             if self._faults.database_away:
                 raise Unavailable("the database is away")
+            if self._faults.journal_full and name == "set_ca_journal":
+                raise Unavailable("the journal cannot be written")
             if name in _CHANGES:
                 self._faults.step(name)
             return await method(*arguments, **named)

@@ -266,6 +266,32 @@ async def test_lost_keys_are_replaced(world: World) -> None:
     await signs_validly(world, second)
 
 
+@pytest.mark.parametrize("slot", ["A", "B"])
+async def test_an_authority_whose_key_was_replaced_does_not_sign(world: World, slot: str) -> None:
+    first = await world.start()
+    await world.clock.advance(13 * HOUR)
+    await first.manager.rotate()
+    keys = world.key_manager()
+    for key_id in (f"x509-CA-{slot}", f"JWT-Signer-{slot}"):
+        await keys.generate_key(key_id, KeyType.EC_P256)
+    second = await world.start()
+    await signs_validly(world, second)
+    await world.clock.advance(8 * HOUR)
+    await second.manager.rotate()
+    await signs_validly(world, second)
+
+
+async def test_of_two_journals_the_one_written_last_counts(world: World) -> None:
+    server = await world.start()
+    stale = await journal(world)
+    for hours in (13, 8):
+        await world.clock.advance(hours * HOUR)
+        await server.manager.rotate()
+    await world.store.set_ca_journal(replace(stale, row=None))
+    restarted = await world.start()
+    assert x509_authority(restarted) == x509_authority(server)
+
+
 async def test_servers_on_one_database_trust_each_other(world: World) -> None:
     servers = [await world.start(name) for name in ("first", "second", "third")]
     for _ in range(60):
@@ -416,6 +442,25 @@ class TestWhileTheDatabaseIsAway:
         world.faults.database_away = False
         await server.manager.rotate()
         await signs_validly(world, server)
+
+
+async def test_no_key_is_overwritten_while_the_stored_journal_needs_it(world: World) -> None:
+    server = await world.start()
+    await world.clock.advance(13 * HOUR)
+    await server.manager.rotate()
+    world.faults.journal_full = True
+    await world.clock.advance(8 * HOUR)
+    await server.manager.rotate()
+    second = x509_authority(server)
+    # The next one is due. Its key would go where the first one's is, by which the journal is found.
+    await world.clock.advance(5 * HOUR)
+    await server.manager.rotate()
+    assert len((await world.bundle()).x509_authorities) == 2
+    world.faults.journal_full = False
+    restarted = await world.start()
+    assert x509_authority(restarted) == second
+    await restarted.manager.rotate()
+    assert len((await world.bundle()).x509_authorities) == 3
 
 
 async def test_a_key_manager_that_is_away_stops_no_signing(world: World) -> None:
