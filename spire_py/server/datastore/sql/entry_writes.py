@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from spire_py.errors import Internal
 from spire_py.model.entry import Entry, time_to_seconds
@@ -20,6 +20,13 @@ from spire_py.spiffe.id import TrustDomain
 from spire_py.wire.stored import attributes_to_stored
 
 _ENTRIES = schema.entries.c
+
+# Made once, because making a statement costs as much as running it.
+_INSERT_ENTRIES = insert(schema.entries)
+_INSERT_SELECTORS = insert(schema.selectors)
+_ROW_IDS = select(_ENTRIES.entry_id, _ENTRIES.id).where(
+    _ENTRIES.entry_id.in_(bindparam("ids", expanding=True))
+)
 
 _FIELDS_OF_MASK = {
     "additional_attributes": ("disable_x509_svid_prefetch", "jwt_svid_include_jti"),
@@ -37,7 +44,7 @@ def insert_entries(connection: Connection, new: Sequence[Entry], now: datetime) 
     if not new:
         return
     connection.execute(
-        insert(schema.entries),
+        _INSERT_ENTRIES,
         [
             {"created_at": now, "updated_at": now, "entry_id": entry.id} | _row(entry)
             for entry in new
@@ -45,8 +52,7 @@ def insert_entries(connection: Connection, new: Sequence[Entry], now: datetime) 
     )
     row_ids: dict[str, int] = {}
     for chunk in chunks(entry.id for entry in new):
-        query = select(_ENTRIES.entry_id, _ENTRIES.id).where(_ENTRIES.entry_id.in_(chunk))
-        row_ids.update((row.entry_id, row.id) for row in connection.execute(query))
+        row_ids.update((row[0], row[1]) for row in connection.execute(_ROW_IDS, {"ids": chunk}))
     _insert_parts(connection, [(row_ids[entry.id], entry) for entry in new], now)
     add_events(connection, schema.entry_events, (entry.id for entry in new), now)
 
@@ -150,7 +156,7 @@ def _insert_selectors(
         for selector in entry.selectors
     ]
     if rows:
-        connection.execute(insert(schema.selectors), rows)
+        connection.execute(_INSERT_SELECTORS, rows)
 
 
 def _insert_dns_names(

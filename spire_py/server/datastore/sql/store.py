@@ -12,6 +12,7 @@ from sqlalchemy.sql import Select
 from spire_py.errors import InvalidArgument
 from spire_py.runtime.clock import Clock
 from spire_py.server.datastore.filters import Page
+from spire_py.server.datastore.sql import schema
 from spire_py.server.datastore.sql.database import Database
 
 T = TypeVar("T")
@@ -23,6 +24,9 @@ _MAX_PARAMETERS = 1000
 
 _LARGEST_ID = 2**31 - 1
 """IDs are 32 bits wide on PostgreSQL."""
+
+
+_EVENT_INSERTS = {table.name: insert(table) for table in (schema.entry_events, schema.agent_events)}
 
 
 class Store:
@@ -92,7 +96,7 @@ def add_events(connection: Connection, table: Table, names: Iterable[str], now: 
     column = _name_column(table)
     rows = [{"created_at": now, "updated_at": now, column: name} for name in names]
     if rows:
-        connection.execute(insert(table), rows)
+        connection.execute(_EVENT_INSERTS[table.name], rows)
 
 
 def prune_events(connection: Connection, table: Table, older_than: object) -> int:
