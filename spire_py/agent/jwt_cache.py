@@ -22,6 +22,9 @@ from spire_py.telemetry.logs import get_logger
 log = get_logger("manager")
 
 CALL_TIMEOUT = timedelta(seconds=30)
+MAX_KEPT_TOKEN = 16 * 1024
+"""A longer token, of a workload that names a great many audiences, is not kept."""
+
 _HALF_LIFE = RotationStrategy()
 
 
@@ -48,6 +51,16 @@ class _Kept:
     rotate_at: datetime
 
 
+@dataclass(slots=True)
+class _Flight:
+    """Callers who want one token at one time. A round that was cancelled has no outcome."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    callers: int = 0
+    rounds: int = 0
+    outcome: JWTSVID | Unavailable | None = None
+
+
 class JWTCache:
     """The latest JWT-SVID for each identity and set of audiences.
 
@@ -68,7 +81,7 @@ class JWTCache:
         self._max_svids = max_svids
         self._hit_timeout = hit_timeout
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._locks: dict[bytes, tuple[asyncio.Lock, int]] = {}
+        self._flights: dict[bytes, _Flight] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -88,15 +101,34 @@ class JWTCache:
         kept = self._fresh(key)
         if kept is not None:
             return kept
-        lock, users = self._locks.get(key) or (asyncio.Lock(), 0)
-        self._locks[key] = (lock, users + 1)
+        flight = self._flights.setdefault(key, _Flight())
+        flight.callers += 1
         try:
-            async with lock:
-                return self._fresh(key) or await self._renew(key, entry, audience)
+            return await self._share(flight, key, entry, audience)
         finally:
-            lock, users = self._locks.pop(key)
-            if users > 1:
-                self._locks[key] = (lock, users - 1)
+            flight.callers -= 1
+            if not flight.callers:
+                self._flights.pop(key, None)
+
+    async def _share(
+        self, flight: _Flight, key: bytes, entry: AuthorizedEntry, audience: Sequence[str]
+    ) -> JWTSVID:
+        """Ask the server, or wait for whoever asks it now and take what that one got."""
+        seen = flight.rounds
+        async with flight.turn:
+            if flight.rounds > seen and flight.outcome is not None:
+                if isinstance(flight.outcome, Unavailable):
+                    raise Unavailable(flight.outcome.message)
+                return flight.outcome
+            flight.outcome = None
+            try:
+                flight.outcome = await self._renew(key, entry, audience)
+            except Unavailable as error:
+                flight.outcome = error
+                raise
+            finally:
+                flight.rounds += 1
+            return flight.outcome
 
     def drop_signed_by(self, key_ids: Container[str]) -> int:
         """Forget all tokens signed with tainted keys, and tell how many there were."""
@@ -126,12 +158,15 @@ class JWTCache:
                 error=str(error),
             )
             return kept.svid
-        rotate_at = _HALF_LIFE.rotate_at(svid.issued_at, svid.expires_at)
-        self._kept[key] = _Kept(svid, rotate_at)
+        if len(svid.token) <= MAX_KEPT_TOKEN:
+            self._keep(key, svid)
+        return svid
+
+    def _keep(self, key: bytes, svid: JWTSVID) -> None:
+        self._kept[key] = _Kept(svid, _HALF_LIFE.rotate_at(svid.issued_at, svid.expires_at))
         self._kept.move_to_end(key)
         while len(self._kept) > self._max_svids:
             self._kept.popitem(last=False)
-        return svid
 
     async def _fetch(
         self, entry: AuthorizedEntry, audience: Sequence[str], timeout: timedelta

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -59,12 +60,16 @@ class FakeJWTSigner:
         self.error: SpireError | None = None
         self.calls: list[tuple[str, tuple[str, ...]]] = []
         self.timeouts: list[timedelta] = []
+        self.block: asyncio.Event | None = None
 
     async def new_jwtsvid(
         self, entry_id: str, audience: Sequence[str], *, timeout: timedelta
     ) -> JWTSVID:
         self.calls.append((entry_id, tuple(audience)))
         self.timeouts.append(timeout)
+        await asyncio.sleep(0)
+        if self.block is not None:
+            await self.block.wait()
         if self.error is not None:
             raise self.error
         now = self.clock.now()

@@ -99,6 +99,42 @@ async def test_callers_at_one_time_share_one_call(cache: JWTCache, signer: FakeJ
     assert len(signer.calls) == 1
 
 
+async def test_callers_at_one_time_share_one_failure(
+    cache: JWTCache, signer: FakeJWTSigner
+) -> None:
+    signer.error = Unavailable("connection refused")
+
+    async def get() -> str:
+        with pytest.raises(Unavailable) as refusal:
+            await cache.get(A, ["x"])
+        return refusal.value.message
+
+    async with asyncio.TaskGroup() as tasks:
+        wanted = [tasks.create_task(get()) for _ in range(20)]
+    assert {task.result() for task in wanted} == {"could not fetch JWT-SVID: connection refused"}
+    assert len(signer.calls) == 1
+
+
+async def test_a_caller_who_leaves_does_not_take_the_others_along(
+    cache: JWTCache, signer: FakeJWTSigner
+) -> None:
+    signer.block = asyncio.Event()
+    first = asyncio.create_task(cache.get(A, ["x"]))
+    second = asyncio.create_task(cache.get(A, ["x"]))
+    await asyncio.sleep(0)
+    first.cancel()
+    signer.block.set()
+    assert (await asyncio.wait_for(second, 20)).token
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_a_very_long_token_is_not_kept(cache: JWTCache, signer: FakeJWTSigner) -> None:
+    audience = [f"https://audience-{number}.example.org" for number in range(600)]
+    await cache.get(A, audience)
+    assert len(cache) == 0
+
+
 async def test_an_entry_with_jti_gets_a_new_token_each_time(
     cache: JWTCache, signer: FakeJWTSigner
 ) -> None:
