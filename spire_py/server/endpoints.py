@@ -82,6 +82,7 @@ class Endpoints:
         self._attestors = attestors
         self._clock = clock
         self._changes: Watch[None] = Watch(None)
+        self._closing = asyncio.Event()
         self.entries = EntryCache(
             trust_domain=section.trust_domain,
             store=datastore,
@@ -113,7 +114,12 @@ class Endpoints:
             clock=clock,
         )
         shared = self._shared_services()
-        changes = ChangesServicer(entries=self.entries, bundles=self.bundles, changes=self._changes)
+        changes = ChangesServicer(
+            entries=self.entries,
+            bundles=self.bundles,
+            changes=self._changes,
+            closing=self._closing,
+        )
         self._port = Server(
             [*shared, _service(changes_pb2, "Changes", changes)],
             authorize=self._authorizer.authorize,
@@ -178,6 +184,8 @@ class Endpoints:
     async def aclose(self) -> None:
         """Stop listening, and let calls end within ten seconds."""
         log.info("Stopping Server APIs")
+        self._closing.set()
+        self._changes.set(None)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._port.aclose(_GRACE))
             tasks.create_task(self._socket.aclose(_GRACE))
@@ -241,7 +249,7 @@ class Endpoints:
             svid_chain=lambda: self.svid.current.chain,
             clock=self._clock,
         )
-        checks = HealthServicer(health=self.health, clock=self._clock)
+        checks = HealthServicer(health=self.health, clock=self._clock, closing=self._closing)
         return [
             _service(debug_pb2, "Debug", debug),
             _service(health_pb2, "Health", checks),

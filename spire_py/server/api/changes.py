@@ -39,12 +39,20 @@ class ChangesServicer:
     """The service `spire_py.changes.v1.Changes`, for agents on the port.
 
     Args:
-        changes: set whenever an entry, an agent or a bundle has changed in memory.
+        changes: set whenever an entry, an agent or a bundle has changed in memory, and once more
+            when the server closes.
+        closing: set when the server closes: the streams end, so that it need not wait for them.
     """
 
     def __init__(
-        self, *, entries: EntryMemory, bundles: BundleMemory, changes: Watch[None]
+        self,
+        *,
+        entries: EntryMemory,
+        bundles: BundleMemory,
+        changes: Watch[None],
+        closing: asyncio.Event,
     ) -> None:
+        self._closing = closing
         self._entries = entries
         self._bundles = bundles
         self._changes = changes
@@ -63,6 +71,8 @@ class ChangesServicer:
                 async with asyncio.timeout_at(end):
                     version, _ = await self._changes.wait_beyond(version)
             except TimeoutError:
+                return
+            if self._closing.is_set():
                 return
             now = self._seen_by(agent_id)
             if any(new is not old for new, old in zip(now, seen, strict=True)):

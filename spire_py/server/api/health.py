@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 from spire_py._proto.grpc import health_pb2
 from spire_py.errors import InvalidArgument
 from spire_py.runtime.clock import Clock
+from spire_py.runtime.race import first_of
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import CallContext
 
@@ -30,7 +32,8 @@ class ServerHealth(Protocol):
 class HealthServicer:
     """`grpc.health.v1.Health`. The server is one service; the parts of it have no health."""
 
-    def __init__(self, *, health: ServerHealth, clock: Clock) -> None:
+    def __init__(self, *, health: ServerHealth, clock: Clock, closing: asyncio.Event) -> None:
+        self._closing = closing
         self._health = health
         self._clock = clock
 
@@ -51,15 +54,15 @@ class HealthServicer:
     async def watch(
         self, request: health_pb2.HealthCheckRequest, _context: CallContext
     ) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
-        """The status now, then each change of it."""
+        """The status now, then each change of it, until the server closes."""
         _check_service(request)
         last: _Status | None = None
-        while True:
+        while not self._closing.is_set():
             status = await self._status()
             if status != last:
                 last = status
                 yield health_pb2.HealthCheckResponse(status=status)
-            await self._clock.sleep(_WATCH_INTERVAL)
+            await first_of(self._clock.sleep(_WATCH_INTERVAL), self._closing.wait())
 
     async def _status(self) -> health_pb2.HealthCheckResponse.ServingStatus:
         reason = await self._health.unhealthy_reason()

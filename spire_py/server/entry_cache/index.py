@@ -202,8 +202,12 @@ class EntryIndex:
     def _keep_snapshot(self, key: tuple[str, ...], snapshot: AuthorizedEntries) -> None:
         self._snapshots[key] = snapshot
         self._snapshot_entries += len(snapshot)
+        # Dropping a snapshot that is in use makes its agents sync for nothing: there is room for
+        # all where each entry belongs to a few agents.
+        most_entries = max(_MAX_SNAPSHOT_ENTRIES, 4 * len(self._entries))
+        most_snapshots = max(_MAX_SNAPSHOTS, 2 * len(self._agents))
         while len(self._snapshots) > 1 and (
-            self._snapshot_entries > _MAX_SNAPSHOT_ENTRIES or len(self._snapshots) > _MAX_SNAPSHOTS
+            self._snapshot_entries > most_entries or len(self._snapshots) > most_snapshots
         ):
             self._drop_snapshot(next(iter(self._snapshots)))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from spire_py._proto.grpc import health_pb2
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import debug_pb2, logger_pb2
+from spire_py._proto.spire_py import changes_pb2
 from spire_py.errors import SpireError, StatusCode
 
 from .conftest import RunningServer
@@ -84,3 +87,24 @@ async def test_the_health_of_a_part_is_not_told(server: RunningServer) -> None:
         StatusCode.INVALID_ARGUMENT,
         "per-service health is not supported",
     )
+
+
+async def test_streams_that_have_no_end_do_not_hold_up_the_close(server: RunningServer) -> None:
+    async with server.admin.server_stream(
+        HEALTH + "Watch",
+        health_pb2.HealthCheckRequest(),
+        health_pb2.HealthCheckResponse,
+        timeout=20,
+    ) as health:
+        assert (await anext(aiter(health))).status == SERVING
+        channel = server.port(await server.attest())
+        async with channel.server_stream(
+            "/spire_py.changes.v1.Changes/Watch",
+            changes_pb2.WatchRequest(),
+            changes_pb2.Change,
+            timeout=20,
+        ) as changes:
+            await anext(aiter(changes))
+            async with asyncio.timeout(5):
+                await server.endpoints.aclose()
+            assert [change async for change in changes] == []
