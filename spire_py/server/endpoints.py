@@ -107,29 +107,7 @@ class Endpoints:
             clock=clock,
         )
         self._agents = self._agent_servicer()
-        self._authorizer = Authorizer(
-            callers=self.entries,
-            activate=self._agents.activate,
-            admin_ids=section.admin_ids,
-            clock=clock,
-        )
-        shared = self._shared_services()
-        changes = ChangesServicer(
-            entries=self.entries,
-            bundles=self.bundles,
-            changes=self._changes,
-            closing=self._closing,
-        )
-        self._port = Server(
-            [*shared, _service(changes_pb2, "Changes", changes)],
-            authorize=self._authorizer.authorize,
-            clock=clock,
-        )
-        self._socket = Server(
-            [*shared, *self._local_services(levels)],
-            authorize=self._authorizer.authorize,
-            clock=clock,
-        )
+        self._port, self._socket = self._servers(levels)
         self.address: tuple[str, int] | None = None
         """Where the port is bound; None until it listens."""
 
@@ -192,6 +170,34 @@ class Endpoints:
         log.info("Server APIs have stopped")
 
     # --- what answers ---
+
+    def _servers(self, levels: LogLevels) -> tuple[Server, Server]:
+        """Those of the port and of the socket."""
+        authorizer = Authorizer(
+            callers=self.entries,
+            activate=self._agents.activate,
+            admin_ids=self._section.admin_ids,
+            clock=self._clock,
+        )
+        changes = ChangesServicer(
+            entries=self.entries,
+            bundles=self.bundles,
+            changes=self._changes,
+            closing=self._closing,
+        )
+        shared = self._shared_services()
+        return (
+            Server(
+                [*shared, _service(changes_pb2, "Changes", changes)],
+                authorize=authorizer.authorize,
+                clock=self._clock,
+            ),
+            Server(
+                [*shared, *self._local_services(levels)],
+                authorize=authorizer.authorize,
+                clock=self._clock,
+            ),
+        )
 
     def _agent_servicer(self) -> AgentServicer:
         trust_domain = self._section.trust_domain
