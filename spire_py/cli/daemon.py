@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
+from spire_py.cli.crash import describe_bug
 from spire_py.cli.flags import Flags
 from spire_py.errors import SpireError
 
@@ -36,7 +37,8 @@ def run_daemon(main: Coroutine[Any, Any, None]) -> int:
         return 1
     except BaseExceptionGroup as group:
         for leaf in _leaves(group):
-            print(f"Error: {leaf}", file=sys.stderr)
+            text = str(leaf) if isinstance(leaf, SpireError) else describe_bug(leaf)
+            print(f"Error: {text}", file=sys.stderr)
         return 1
     return 0
 

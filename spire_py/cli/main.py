@@ -5,8 +5,8 @@ A command's module is imported only when the command is called, so that each sta
 
 from __future__ import annotations
 
-import asyncio
 import importlib
+import io
 import os
 import sys
 from collections.abc import Awaitable, Mapping, Sequence
@@ -14,6 +14,7 @@ from typing import cast
 
 from spire_py.cli import flags as flag_parser
 from spire_py.cli.command import Command, CommandFailed
+from spire_py.cli.crash import describe_os_error, os_reason, report_bug
 from spire_py.errors import SpireError
 from spire_py.version import SPIRE_VERSION, VERSION
 
@@ -55,6 +56,11 @@ SPIRE_PY_COMMANDS: Mapping[str, str] = {
     **{f"agent {name}": AGENT_COMMANDS[name] for name in _BOTH},
     **{name: target for name, target in AGENT_COMMANDS.items() if name.startswith("api ")},
 }
+_HELP = ("-h", "-help", "--help")
+_VERSION = ("-v", "-version", "--version")
+_INTERRUPTED = 130
+_PIPE_CLOSED = 141
+"""What a shell shows of a program that SIGPIPE ended, as it ends SPIRE's."""
 
 
 def spire_server() -> None:
@@ -74,13 +80,37 @@ def spire_py() -> None:
 
 def run(program: str, commands: Mapping[str, str], words: Sequence[str]) -> int:
     """Find the command that `words` begin with, run it, and give the exit code."""
-    if words and words[0] in {"-version", "--version", "-v"}:
-        print(f"{VERSION} (SPIRE {SPIRE_VERSION})", file=sys.stderr)
+    sys.excepthook = report_bug
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Whatever the locale: as SPIRE, and no character can break a command.
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        code = _dispatch(program, commands, words)
+        if sys.stdout:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; without this the flush at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except OSError as error:
+        print(f"Error: write to stdout: {os_reason(error)}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _dispatch(program: str, commands: Mapping[str, str], words: Sequence[str]) -> int:
+    if words and words[0] in _VERSION:
+        # Tools of SPIRE read its version from here, so its names say only that.
+        ours = f"spire-py {VERSION} (SPIRE {SPIRE_VERSION})"
+        print(ours if program == "spire-py" else SPIRE_VERSION, file=sys.stderr)
         return 0
     name, rest = _find(commands, words)
     if name is None:
-        print(_command_list(program, commands), file=sys.stderr)
-        return 0 if words and words[0] in {"-h", "-help", "--help"} else 127
+        return _explain(program, commands, words)
     return _run_command(_load(commands[name]), rest)
 
 
@@ -92,6 +122,36 @@ def _find(commands: Mapping[str, str], words: Sequence[str]) -> tuple[str | None
     return None, []
 
 
+def _explain(program: str, commands: Mapping[str, str], words: Sequence[str]) -> int:
+    """List the commands: all of them, or those of the group that `words` begin with."""
+    group = f"{words[0]} " if words else ""
+    chosen = {name: target for name, target in commands.items() if name.startswith(group)}
+    asked = any(word in _HELP for word in words)
+    if chosen and group:
+        usage = f"Usage: {program} {group}<command> [<args>]"
+    else:
+        usage, chosen = f"Usage: {program} [--version] [--help] <command> [<args>]", {**commands}
+    if words and not asked:
+        print(f"{_what_is_wrong(words, commands)}\n", file=sys.stderr)
+    width = max(map(len, chosen)) + 4
+    lines = [f"    {name:<{width}}{_load(chosen[name]).synopsis}" for name in sorted(chosen)]
+    print("\n".join([usage, "", "Commands:", *lines]), file=sys.stderr)
+    if asked:
+        return 0
+    return 1 if len(chosen) < len(commands) else 127
+
+
+def _what_is_wrong(words: Sequence[str], commands: Mapping[str, str]) -> str:
+    import difflib
+
+    if words[0].startswith("-"):
+        return "Flags come after the command."
+    given = " ".join(word for word in words[:2] if not word.startswith("-"))
+    close = difflib.get_close_matches(given, list(commands), n=1)
+    hint = f'; did you mean "{close[0]}"?' if close else "."
+    return f'There is no command "{given}"{hint}'
+
+
 def _load(target: str) -> Command:
     module, _, name = target.partition(":")
     return cast("Command", getattr(importlib.import_module(module), name))
@@ -99,7 +159,7 @@ def _load(target: str) -> Command:
 
 def _run_command(command: Command, words: Sequence[str]) -> int:
     try:
-        flags, _ = flag_parser.parse(command.flags, words)
+        flags, extra = flag_parser.parse(command.flags, words)
     except flag_parser.HelpRequested:
         print(flag_parser.usage(command.name, command.flags), file=sys.stderr)
         return 0
@@ -107,29 +167,33 @@ def _run_command(command: Command, words: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         print(flag_parser.usage(command.name, command.flags), file=sys.stderr)
         return 1
+    if extra:
+        # SPIRE's commands pass over these words in silence, and over every flag behind them.
+        print(f"warning: ignored, as it is no flag: {' '.join(extra)}", file=sys.stderr)
     try:
         outcome = command.run(flags)
-        return outcome if isinstance(outcome, int) else asyncio.run(_await(outcome))
+        return outcome if isinstance(outcome, int) else _await(outcome)
     except CommandFailed as error:
         print(f"{error.prefix}{error}", file=sys.stderr)
     except BrokenPipeError:
-        # Whoever read our output has gone; without this the flush at exit would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (SpireError, OSError, ValueError) as error:
+        raise
+    except OSError as error:
+        print(f"{command.error_prefix}{describe_os_error(error)}", file=sys.stderr)
+    except UnicodeEncodeError as error:
+        text = ascii(error.object)
+        print(f"{command.error_prefix}not valid UTF-8: {text}", file=sys.stderr)
+    except SpireError as error:
         print(f"{command.error_prefix}{error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
     return 1
 
 
-async def _await(outcome: Awaitable[int]) -> int:
-    return await outcome
+def _await(outcome: Awaitable[int]) -> int:
+    import asyncio
 
+    async def finish() -> int:
+        return await outcome
 
-def _command_list(program: str, commands: Mapping[str, str]) -> str:
-    lines = [f"Usage: {program} [--version] [--help] <command> [<args>]", "", "Commands:"]
-    lines += [f"    {name}" for name in sorted(commands)]
-    return "\n".join(lines)
+    return asyncio.run(finish())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 from spire_py.cli.flags import Flag, Flags, Kind
 
+_SECONDS_OF_400_YEARS = 146_097 * 86_400
 OUTPUT_FLAG = Flag("output", "pretty or json", Kind.OUTPUT, default="pretty")
 
 
@@ -60,12 +61,19 @@ def count_of(number: int, singular: str, plural: str) -> str:
 
 def go_time(seconds: int) -> str:
     """A time in UTC, as Go prints it: `2006-01-02 15:04:05 +0000 UTC`."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S +0000 UTC}"
+    return _go_time(seconds, UTC)
 
 
 def go_local_time(seconds: int) -> str:
     """A time in the machine's zone, as Go prints it: `2006-01-02 15:04:05 +0100 CET`."""
-    return f"{datetime.fromtimestamp(seconds, UTC).astimezone():%Y-%m-%d %H:%M:%S %z %Z}"
+    return _go_time(seconds, None)
+
+
+def _go_time(seconds: int, zone: tzinfo | None) -> str:
+    # The calendar repeats every 400 years; so a year that `datetime` does not know is shown too.
+    cycles, rest = divmod(seconds, _SECONDS_OF_400_YEARS)
+    moment = datetime.fromtimestamp(rest, UTC).astimezone(zone)
+    return f"{moment.year + 400 * cycles:04d}-{moment:%m-%d %H:%M:%S %z %Z}"
 
 
 def go_duration(seconds: float) -> str:

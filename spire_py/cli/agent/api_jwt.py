@@ -32,14 +32,19 @@ async def _fetch(flags: Flags, agent: Connection) -> int:
 
 
 async def _first_bundles(flags: Flags, agent: Connection) -> workload_pb2.JWTBundlesResponse:
-    async with agent.stream(
-        f"{SERVICE}/FetchJWTBundles",
-        workload_pb2.JWTBundlesRequest(),
-        workload_pb2.JWTBundlesResponse,
-        timeout=timeout_seconds(flags),
-    ) as responses:
-        async for response in responses:
-            return response
+    try:
+        async with agent.stream(
+            f"{SERVICE}/FetchJWTBundles",
+            workload_pb2.JWTBundlesRequest(),
+            workload_pb2.JWTBundlesResponse,
+            timeout=timeout_seconds(flags),
+        ) as responses:
+            async for response in responses:
+                return response
+    except CommandFailed as error:
+        if "connection error" in str(error):
+            raise CommandFailed(f"failed to receive JWT bundles: {error}", prefix="") from error
+        raise
     raise CommandFailed("the agent ended the stream without an answer", prefix="")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from spire_py._proto import workload_pb2
 from spire_py.cli.agent.workload import SERVICE, timeout_seconds, workload_command
 from spire_py.cli.command import CommandFailed
 from spire_py.cli.connection import Connection
+from spire_py.cli.crash import os_reason
 from spire_py.cli.flags import Flag, Flags, Kind
 from spire_py.cli.output import count_of, go_duration, go_time, print_messages
 from spire_py.crypto.concatenated import split_certificates
@@ -147,19 +148,25 @@ def _validity(subject: str, der: bytes) -> Iterator[str]:
 
 def _write(fetched: Fetched, folder: Path) -> None:
     for index, svid in enumerate(fetched.svids):
-        path = folder / f"svid.{index}.pem"
-        print(f"Writing SVID #{index} to file {path}.")
-        write_public(path, certificates_to_pem(svid.chain).encode())
-        path = folder / f"svid.{index}.key"
-        print(f"Writing key #{index} to file {path}.")
-        write_private(path, private_key_to_pem(svid.key).encode())
-        path = folder / f"bundle.{index}.pem"
-        print(f"Writing bundle #{index} to file {path}.")
-        write_public(path, certificates_to_pem(svid.bundle).encode())
+        chain, bundle = certificates_to_pem(svid.chain), certificates_to_pem(svid.bundle)
+        _write_one(f"SVID #{index}", folder / f"svid.{index}.pem", chain)
+        key = private_key_to_pem(svid.key)
+        _write_one(f"key #{index}", folder / f"svid.{index}.key", key, write_private)
+        _write_one(f"bundle #{index}", folder / f"bundle.{index}.pem", bundle)
         for number, (name, ders) in enumerate(fetched.federated):
+            subject = f"federated bundle #{number} for trust domain {name}"
             path = folder / f"federated_bundle.{index}.{number}.pem"
-            print(f"Writing federated bundle #{number} for trust domain {name} to file {path}.")
-            write_public(path, certificates_to_pem(ders).encode())
+            _write_one(subject, path, certificates_to_pem(ders))
+
+
+def _write_one(
+    subject: str, path: Path, pem: str, write: Callable[[Path, bytes], None] = write_public
+) -> None:
+    print(f"Writing {subject} to file {path}.")
+    try:
+        write(path, pem.encode())
+    except OSError as error:
+        raise CommandFailed(f"open {path}: {os_reason(error)}", prefix="") from error
 
 
 async def _watch(_flags: Flags, agent: Connection) -> int:

@@ -57,5 +57,5 @@ def _validate(flags: Flags) -> int:
     return validate_config("agent", flags, _load, check_agent_plugins)
 
 
-RUN = Command("run", "Runs the agent", FLAGS, _run)
+RUN = Command("run", "Runs the agent", FLAGS, _run, error_prefix="")
 VALIDATE = Command("validate", "Validates an agent configuration file", FLAGS, _validate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 from spire_py._proto.spire.api.server import entry_pb2
@@ -11,7 +10,7 @@ from spire_py.cli.connection import Connection
 from spire_py.cli.flags import Flag, Flags
 from spire_py.cli.output import print_messages, quoted
 from spire_py.cli.server.api import server_command
-from spire_py.cli.server.input import read_input
+from spire_py.cli.server.input import read_json
 from spire_py.errors import StatusCode
 
 
@@ -29,7 +28,7 @@ def _ids(flags: Flags) -> list[str]:
         if not flags.text("entryID"):
             raise CommandFailed("an entry ID is required")
         return [flags.text("entryID")]
-    document = json.loads(read_input(flags.text("file")))
+    document = read_json(flags.text("file"))
     ids = document.get("ids") if isinstance(document, dict) else None
     if not isinstance(ids, list) or not all(isinstance(entry_id, str) for entry_id in ids):
         raise CommandFailed('the file must hold an object such as {"ids": ["..."]}')

@@ -15,7 +15,6 @@ from spire_py.cli.output import count_of, print_messages
 from spire_py.cli.server.api import (
     MATCHES,
     id_to_pb,
-    id_to_text,
     selector_to_pb,
     server_command,
 )
@@ -44,6 +43,8 @@ async def _show(flags: Flags, server: Connection) -> int:
         entries = [await _fetch_by_id(flags, server)]
     else:
         entries = await _fetch_all(flags, server)
+    for entry in entries:
+        entry.selectors.sort(key=_type_and_value)
     entries.sort(key=_order)
     response = entry_pb2.ListEntriesResponse(entries=entries)
     return print_messages(flags, lambda: _print(response), response)
@@ -118,8 +119,18 @@ def _selector(text: str) -> types.Selector:
 
 
 def _order(entry: types.Entry) -> tuple[object, ...]:
-    selectors = sorted((selector.type, selector.value) for selector in entry.selectors)
-    return (id_to_text(entry.spiffe_id), id_to_text(entry.parent_id), selectors, entry.id)
+    return (
+        *(entry.spiffe_id.trust_domain, entry.spiffe_id.path),
+        *(entry.parent_id.trust_domain, entry.parent_id.path),
+        *(entry.x509_svid_ttl, entry.jwt_svid_ttl),
+        len(entry.selectors),
+        [_type_and_value(selector) for selector in entry.selectors],
+        entry.id,
+    )
+
+
+def _type_and_value(selector: types.Selector) -> tuple[str, str]:
+    return selector.type, selector.value
 
 
 def _print(response: entry_pb2.ListEntriesResponse) -> int:

@@ -46,5 +46,5 @@ def _validate(flags: Flags) -> int:
     return validate_config("server", flags, _load, check_server_plugins)
 
 
-RUN = Command("run", "Runs the server", FLAGS, _run)
+RUN = Command("run", "Runs the server", FLAGS, _run, error_prefix="")
 VALIDATE = Command("validate", "Validates a server configuration file", FLAGS, _validate)

@@ -44,18 +44,19 @@ def test_a_reader_that_goes_away_is_no_noise() -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == ""
-    assert process.returncode == 1
+    assert process.returncode == 141
 
 
 _BROKEN = """
 import sys
 from spire_py.cli.command import Command
-from spire_py.cli.main import _run_command
-def run(flags):
+from spire_py.cli.main import run
+def talk(flags):
     for _ in range(10_000):
         print("x" * 100)
     return 0
-sys.exit(_run_command(Command("x", "", (), run), []))
+TALK = Command("talk", "", (), talk)
+sys.exit(run("spire-py", {"talk": "__main__:TALK"}, ["talk"]))
 """
 
 
