@@ -46,6 +46,7 @@ from spire_py.transport.http import HttpServer
 from spire_py.version import SPIRE_VERSION
 
 log = get_logger()
+health_log = get_logger("health")
 
 _GIVE_UP_AFTER = timedelta(minutes=1)
 _GIVE_UP_AFTER_WITH_REBOOTSTRAP = timedelta(hours=24)
@@ -356,7 +357,8 @@ async def _health(
     registry = HealthRegistry(clock=clock)
     registry.add("agent", probe.state)
     server = HttpServer({config.live_path: registry.live, config.ready_path: registry.ready})
-    await server.listen_tcp(config.host, config.port)
+    host, port = await server.listen_tcp(config.host, config.port)
+    health_log.info("Serving health checks", address=f"{host}:{port}")
     checks = tasks.create_task(registry.run(), name="health checks")
     try:
         yield

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 
 from spire_py.errors import SpireError, Unauthenticated, Unavailable
 from spire_py.model.selector import Selector
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
-from spire_py.telemetry.logs import get_logger
+from spire_py.telemetry.logs import LogLevel, get_logger
 from spire_py.transport.peer import UnixPeer
 from spire_py.transport.processes import check_process
 
@@ -68,6 +69,10 @@ class WorkloadAttestation:
                 selectors.update(outcome)
         if failures and failures == len(outcomes):
             raise Unavailable("workload attestation failed")
+        if log.enabled(LogLevel.DEBUG) and pid != os.getpid():
+            log.debug(
+                "PID attested to have selectors", pid=pid, selectors=sorted(map(str, selectors))
+            )
         return frozenset(selectors)
 
     async def _ask_all(self, pid: int) -> Mapping[str, tuple[Selector, ...] | SpireError]:

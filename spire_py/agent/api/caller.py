@@ -15,6 +15,10 @@ log = get_logger("endpoints")
 
 SECURITY_HEADER = "workload.spiffe.io"
 _WORKLOAD_API = "/SpiffeWorkloadAPI/"
+_SHORT_NAMES = {
+    "SpiffeWorkloadAPI": "WorkloadAPI",
+    "envoy.service.secret.v3.SecretDiscoveryService": "SDS.v3",
+}
 
 
 class CallerAttestor(Protocol):
@@ -40,6 +44,15 @@ def is_agent_itself(context: CallContext) -> bool:
     return context.peer.unix is not None and context.peer.unix.pid == os.getpid()
 
 
+def call_facts(context: CallContext) -> dict[str, object]:
+    """What log lines tell of a call, by SPIRE's names."""
+    service, _, method = context.method[1:].partition("/")
+    facts: dict[str, object] = {"method": method, "service": _SHORT_NAMES.get(service, service)}
+    if context.peer.unix is not None:
+        facts["pid"] = context.peer.unix.pid
+    return facts
+
+
 async def attest_caller(attestor: CallerAttestor, context: CallContext) -> frozenset[Selector]:
     """The selectors of the caller. How it failed is for the log, not for the caller.
 
@@ -52,7 +65,5 @@ async def attest_caller(attestor: CallerAttestor, context: CallContext) -> froze
     try:
         return await attestor.attest(peer)
     except SpireError as error:
-        log.error(
-            "Workload attestation failed", method=context.method, pid=peer.pid, error=str(error)
-        )
+        log.error("Workload attestation failed", error=str(error), **call_facts(context))
         raise Unavailable("workload attestation failed") from error

@@ -123,6 +123,8 @@ class SecretDiscovery:
             return False
         if not node.HasField("user_agent_build_version"):
             return True
+        if not node.user_agent_build_version.HasField("version"):
+            return True
         version = node.user_agent_build_version.version
         return (version.major_number, version.minor_number) > (1, 17)
 

@@ -9,7 +9,12 @@ from typing import NoReturn, Protocol
 from google.protobuf.struct_pb2 import Struct
 
 from spire_py._proto import workload_pb2
-from spire_py.agent.api.caller import CallerAttestor, attest_caller, is_agent_itself
+from spire_py.agent.api.caller import (
+    CallerAttestor,
+    attest_caller,
+    call_facts,
+    is_agent_itself,
+)
 from spire_py.agent.authorized_entry import AuthorizedEntry
 from spire_py.agent.jwt_cache import JWTSVID
 from spire_py.agent.workload_cache import WorkloadGroup
@@ -104,8 +109,8 @@ class WorkloadAPI:
             PermissionDenied: the caller has no identity, or not this one.
             Unavailable: a token could not be had.
         """
-        _check_audiences(request.audience)
-        wanted = _requested_id(request.spiffe_id)
+        _check_audiences(request.audience, context)
+        wanted = _requested_id(request.spiffe_id, context)
         selectors = await attest_caller(self._attestor, context)
         entries = [
             identity.entry
@@ -131,17 +136,22 @@ class WorkloadAPI:
             InvalidArgument: the token is not valid for this audience; the message says why.
         """
         if not request.audience:
-            log.error("Missing required audience parameter")
+            log.error("Missing required audience parameter", **call_facts(context))
             raise InvalidArgument("audience must be specified")
         if not request.svid:
-            log.error("Missing required svid parameter")
+            log.error("Missing required svid parameter", **call_facts(context))
             raise InvalidArgument("svid must be specified")
         selectors = await attest_caller(self._attestor, context)
         bundles = self._workloads.current(selectors).bundles
         try:
             claims = validate_jwt_svid(request.svid, request.audience, bundles, self._clock.now())
         except InvalidJWTSVID as error:
-            log.warning("Failed to validate JWT", audience=request.audience, error=str(error))
+            log.warning(
+                "Failed to validate JWT",
+                audience=request.audience,
+                error=str(error),
+                **call_facts(context),
+            )
             raise
         return workload_pb2.ValidateJWTSVIDResponse(
             spiffe_id=str(claims.spiffe_id), claims=self._shown_claims(claims)
@@ -188,10 +198,7 @@ class WorkloadAPI:
         if not is_agent_itself(context):
             shown = sorted(str(item) for item in selectors if self._may_log(str(item)))
             fields = {"selectors": ",".join(shown)} if shown else {}
-            pid = context.peer.unix.pid if context.peer.unix else 0
-            log.error(
-                "No identity issued", method=context.method, pid=pid, registered=False, **fields
-            )
+            log.error("No identity issued", registered=False, **call_facts(context), **fields)
         raise PermissionDenied("no identity issued")
 
     def _may_log(self, selector: str) -> bool:
@@ -232,19 +239,21 @@ def _jwt_bundles(update: WorkloadUpdate) -> bytes:
     return update.jwt_bundles_response
 
 
-def _check_audiences(audience: Sequence[str]) -> None:
+def _check_audiences(audience: Sequence[str], context: CallContext) -> None:
     if not any(audience):
-        log.error("Missing required audience parameter")
+        log.error("Missing required audience parameter", **call_facts(context))
         raise InvalidArgument("audience must be specified")
     if len(audience) > MAX_AUDIENCES:
         raise InvalidArgument(f"more than {MAX_AUDIENCES} audiences")
 
 
-def _requested_id(text: str) -> SpiffeID | None:
+def _requested_id(text: str, context: CallContext) -> SpiffeID | None:
     if not text:
         return None
     try:
         return SpiffeID.parse(text)
     except InvalidSpiffeID as error:
-        log.error("Invalid requested SPIFFE ID", spiffe_id=text, error=str(error))
+        log.error(
+            "Invalid requested SPIFFE ID", spiffe_id=text, error=str(error), **call_facts(context)
+        )
         raise InvalidArgument(f"invalid requested SPIFFE ID: {error.message}") from error

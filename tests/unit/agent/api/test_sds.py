@@ -214,6 +214,11 @@ class TestSecrets:
         [
             pytest.param(None, True, id="no node"),
             pytest.param(node(), True, id="no version"),
+            pytest.param(
+                core_pb2.Node(user_agent_build_version=core_pb2.BuildVersion()),
+                True,
+                id="a version without numbers",
+            ),
             pytest.param(node((1, 17)), False, id="1.17"),
             pytest.param(node((1, 18)), True, id="1.18"),
             pytest.param(node((2, 0)), True, id="2.0"),
