@@ -7,7 +7,8 @@ from datetime import datetime
 
 from spire_py._proto.spire.api.server import entry_pb2
 from spire_py.model.entry import Entry
-from spire_py.server.entry_cache.cached_entry import CachedEntry, known_fields
+from spire_py.server.entry_cache.cached_entry import AGENT_FIELDS, CachedEntry, known_fields
+from spire_py.wire.entries import ALL_FIELDS
 from spire_py.wire.masks import Fields
 
 PAGE_SIZE = 500
@@ -21,7 +22,7 @@ class AuthorizedEntries:
     makes the snapshot out of date. `valid_until` is when the first of the entries expires.
     """
 
-    __slots__ = ("_by_id", "_revisions", "entries", "parents", "valid_until")
+    __slots__ = ("_by_id", "_encoded", "_revisions", "entries", "parents", "valid_until")
 
     def __init__(self, entries: Iterable[CachedEntry], parents: frozenset[str]) -> None:
         self.entries = sorted(entries, key=lambda item: item.entry.id)
@@ -30,6 +31,7 @@ class AuthorizedEntries:
         self.valid_until: datetime | None = min(expiries, default=None)
         self._by_id: dict[str, CachedEntry] | None = None
         self._revisions: list[bytes] | None = None
+        self._encoded: dict[Fields, list[bytes]] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -45,7 +47,13 @@ class AuthorizedEntries:
 
     def joined(self, fields: Fields | None, tag: bytes) -> bytes:
         """All entries, each as an embedded message field with this tag."""
-        return join_entries(self.entries, fields, tag)
+        known = known_fields(fields)
+        encoded = self._encoded.get(known)
+        if encoded is None:
+            encoded = [entry.encoded(known) for entry in self.entries]
+            if known is ALL_FIELDS or known is AGENT_FIELDS:
+                self._encoded[known] = encoded
+        return tag + tag.join(encoded) if encoded else b""
 
     def revision_pages(self) -> list[bytes]:
         """All revisions as encoded `SyncAuthorizedEntriesResponse`s; `more` is set but in the last.
