@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from bench.load import LoadFailed, program
 from bench.machine import describe
 from bench.report import Results
-from bench.rows import ROWS
+from bench.rows import ROWS, Row
 from bench.sides import Sides, find_sides
 
 _RUNS = 3
@@ -51,9 +51,17 @@ def measure(rows: Sequence[str], runs: int) -> Results:
             row = ROWS[name]
             for number in range(1 if row.rounds_once else runs):
                 _progress(f"{name}, round {number + 1}")
-                for sample in row.measure(sides):
-                    results.add(*sample)
+                _take(row, sides, results)
     return results
+
+
+def _take(row: Row, sides: Sides, results: Results) -> None:
+    """One round. What cannot be measured is left out of the table, and the rest goes on."""
+    try:
+        for sample in row.measure(sides):
+            results.add(*sample)
+    except (LoadFailed, RuntimeError) as error:
+        _progress(f"left out: {error}")
 
 
 def _progress(text: str) -> None:

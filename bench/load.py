@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.peers.find import peer_binary
+
+_LIMIT_SECONDS = 60.0
 
 
 class LoadFailed(Exception):
@@ -43,15 +46,21 @@ class Load:
         """The next line of that event; others are passed over.
 
         Raises:
-            LoadFailed: it ended before.
+            LoadFailed: it ended before, a call was refused, or nothing came for a minute.
         """
         assert self._popen.stdout is not None
-        for text in self._popen.stdout:
-            line: dict[str, Any] = json.loads(text)
-            if line["event"] == "error" or line.get("errors"):
-                raise LoadFailed(str(line.get("error") or line["errors"]))
-            if line["event"] == event:
-                return line
+        # What it waits for may never come; ending it ends the loop.
+        limit = threading.Timer(_LIMIT_SECONDS, self._popen.kill)
+        limit.start()
+        try:
+            for text in self._popen.stdout:
+                line: dict[str, Any] = json.loads(text)
+                if line["event"] == "error" or line.get("errors"):
+                    raise LoadFailed(str(line.get("error") or line["errors"]))
+                if line["event"] == event:
+                    return line
+        finally:
+            limit.cancel()
         raise LoadFailed(f"the load generator ended without {event!r}")
 
     def go(self) -> None:
