@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -158,8 +158,13 @@ def attest_request(
 
 
 @asynccontextmanager
-async def running_server(directory: Path, **settings: Any) -> AsyncIterator[RunningServer]:
-    """A server whose database is `directory/data.sqlite3`; rate limits are off unless asked for."""
+async def running_server(
+    directory: Path, *, wrap: Callable[[Datastore], Any] = lambda store: store, **settings: Any
+) -> AsyncIterator[RunningServer]:
+    """A server whose database is `directory/data.sqlite3`; rate limits are off unless asked for.
+
+    `wrap` may put something between the server and its datastore.
+    """
     clock = SystemClock()
     section = ServerSection.model_validate(
         {
@@ -180,7 +185,7 @@ async def running_server(directory: Path, **settings: Any) -> AsyncIterator[Runn
         root = await activate_new_ca(ca, datastore)
         endpoints = Endpoints(
             section=section,
-            datastore=datastore,
+            datastore=wrap(datastore),
             ca=ca,
             attestors={},
             levels=LogLevels(),
