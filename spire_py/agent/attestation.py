@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import agent_pb2, bundle_pb2
 from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, next_key
 from spire_py.crypto.csr import make_csr
-from spire_py.crypto.pem import pem_to_certificates
 from spire_py.errors import Internal, InvalidArgument, PermissionDenied, SpireError
 from spire_py.plugin_api.key_manager import KeyManager, ManagedKey
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
 from spire_py.runtime.backoff import Backoff
 from spire_py.runtime.clock import Clock
-from spire_py.spiffe.bundle import Bundle, X509Authority
-from spire_py.spiffe.bundle_format import bundle_from_json
+from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import Channel
@@ -33,46 +30,9 @@ MAX_CHALLENGES = 32
 _CALL_TIMEOUT_SECONDS = 30.0
 _ATTEST_TIMEOUT_SECONDS = 60.0
 _FIRST_RETRY = timedelta(seconds=5)
-_MAX_BUNDLE_BYTES = 4 << 20
 
 _ATTEST = "/spire.api.server.agent.v1.Agent/AttestAgent"
 _GET_BUNDLE = "/spire.api.server.bundle.v1.Bundle/GetBundle"
-
-
-def load_trust_bundle(path: Path, bundle_format: str, trust_domain: TrustDomain) -> Bundle:
-    """Read `trust_bundle_path`.
-
-    Args:
-        path: the file.
-        bundle_format: `pem` or `spiffe`.
-        trust_domain: whose bundle it is.
-
-    Raises:
-        InvalidArgument: the file cannot be read, or holds no certificate.
-    """
-    try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_BUNDLE_BYTES)
-    except OSError as error:
-        raise InvalidArgument(f"could not parse trust bundle: {error}") from error
-    if bundle_format == "spiffe":
-        certificates = [
-            authority.der for authority in bundle_from_json(trust_domain, text).x509_authorities
-        ]
-    else:
-        certificates = pem_to_certificates(text)
-    return bundle_of(trust_domain, certificates)
-
-
-def bundle_of(trust_domain: TrustDomain, certificates: Sequence[bytes]) -> Bundle:
-    """A bundle of CA certificates alone, as it is known before the first call to the server.
-
-    Raises:
-        InvalidArgument: there is none.
-    """
-    if not certificates:
-        raise InvalidArgument("no certificates found in trust bundle")
-    return Bundle(trust_domain, tuple(X509Authority(der) for der in certificates))
 
 
 async def attest_over(channel: Channel, attestor: AgentNodeAttestor, csr: bytes) -> IssuedSVID:

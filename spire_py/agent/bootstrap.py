@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 from spire_py.agent.agent_svid import KEY_IDS, AgentSVID
-from spire_py.agent.attestation import (
-    NodeAttestation,
-    bundle_of,
-    load_trust_bundle,
-)
+from spire_py.agent.attestation import NodeAttestation
 from spire_py.agent.server_connection import ServerAddress, open_channel, open_insecure_channel
 from spire_py.agent.storage import AgentStorage
+from spire_py.agent.trust_bundle import bundle_of, fetch_trust_bundle
 from spire_py.config.agent import AgentSection
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.crypto.keys import public_key_der
@@ -52,25 +48,6 @@ class JoinTokenAttestor(AgentNodeAttestor):
         )
 
 
-def read_trust_bundle(config: AgentSection) -> Bundle | None:
-    """The configured bundle; None where the first server is to be trusted (features C6, C9).
-
-    Raises:
-        InvalidArgument: it cannot be read.
-        FailedPrecondition: it comes from where this release cannot get it.
-    """
-    if config.trust_bundle_path:
-        return load_trust_bundle(
-            Path(config.trust_bundle_path), config.trust_bundle_format, config.trust_domain
-        )
-    if config.insecure_bootstrap:
-        return None
-    raise FailedPrecondition(
-        "trust_bundle_url and trust_bundle_spiffe_workload_api are not available in this release "
-        "of spire-py; set trust_bundle_path"
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class FirstIdentity:
     """What the agent needs to call its server."""
@@ -105,7 +82,7 @@ class Bootstrap:
         Raises:
             SpireError: attestation failed, or there is no bundle to begin with.
         """
-        bundle = self._load_bundle()
+        bundle = await self._load_bundle()
         if bundle is None:
             log.info("Bundle is not found")
         else:
@@ -127,11 +104,11 @@ class Bootstrap:
         await self._keep(svid, bundle)
         return FirstIdentity(svid, bundle)
 
-    def _load_bundle(self) -> Bundle | None:
+    async def _load_bundle(self) -> Bundle | None:
         stored = self._storage.data.bundle
         if stored:
             return bundle_of(self._config.trust_domain, stored)
-        return read_trust_bundle(self._config)
+        return await fetch_trust_bundle(self._config)
 
     def _load_svid(self, keys: dict[str, ManagedKey]) -> tuple[AgentSVID | None, ManagedKey | None]:
         """The stored SVID if it is good, and the key whose slot is to be left alone."""
