@@ -34,7 +34,7 @@ class Dialogue:
         self._receive = receive
         self._timeout_seconds = timeout_seconds
         self._challenges = 0
-        self._steps: asyncio.Queue[bytes | NodeAttestation | SpireError] = asyncio.Queue()
+        self._steps: asyncio.Queue[bytes | NodeAttestation | SpireError | None] = asyncio.Queue()
 
     async def steps(self, payload: bytes) -> AsyncGenerator[bytes | NodeAttestation, None]:
         """Each challenge to be sent, then what was found out.
@@ -48,6 +48,10 @@ class Dialogue:
         try:
             while True:
                 step = await self._steps.get()
+                if step is None:
+                    # The attestor broke: its bug is the stream's.
+                    await attestation
+                    return
                 if isinstance(step, SpireError):
                     raise step
                 yield step
@@ -67,7 +71,10 @@ class Dialogue:
             step = error
         except TimeoutError:
             step = DeadlineExceeded("attestation took too long")
-        await self._steps.put(step)
+        except BaseException:
+            self._steps.put_nowait(None)
+            raise
+        self._steps.put_nowait(step)
 
     async def _challenge(self, challenge: bytes) -> bytes:
         self._challenges += 1
