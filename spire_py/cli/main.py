@@ -147,6 +147,8 @@ def _what_is_wrong(words: Sequence[str], commands: Mapping[str, str]) -> str:
     if words[0].startswith("-"):
         return "Flags come after the command."
     given = " ".join(word for word in words[:2] if not word.startswith("-"))
+    if any(name.startswith(f"{given} ") for name in commands):
+        return f'"{given}" needs one more word.'
     close = difflib.get_close_matches(given, list(commands), n=1)
     hint = f'; did you mean "{close[0]}"?' if close else "."
     return f'There is no command "{given}"{hint}'
@@ -169,7 +171,8 @@ def _run_command(command: Command, words: Sequence[str]) -> int:
         return 1
     if extra:
         # SPIRE's commands pass over these words in silence, and over every flag behind them.
-        print(f"warning: ignored, as it is no flag: {' '.join(extra)}", file=sys.stderr)
+        words_left = " ".join(extra)
+        print(f'warning: "{extra[0]}" is no flag; ignored: {words_left}', file=sys.stderr)
     try:
         outcome = command.run(flags)
         return outcome if isinstance(outcome, int) else _await(outcome)

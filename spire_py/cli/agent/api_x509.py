@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -189,7 +190,7 @@ async def _watch(_flags: Flags, agent: Connection) -> int:
             # Only this code says that no later try can do better.
             if "code = InvalidArgument" in str(error):
                 raise
-            print(error, flush=True)
+            print(error, file=sys.stderr)
         wait = _WATCH_RETRY_SECONDS[min(failures, len(_WATCH_RETRY_SECONDS) - 1)]
         failures += 1
         await asyncio.sleep(wait)

@@ -21,6 +21,8 @@ def read_input(path: str) -> bytes:
     """
     try:
         if path == "-":
+            if sys.stdin is None:
+                raise CommandFailed("stdin is closed")
             data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
         else:
             with Path(path).open("rb") as file:
