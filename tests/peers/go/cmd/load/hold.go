@@ -14,6 +14,8 @@ import (
 	"spire-py/peers/internal/jsonl"
 )
 
+const openAtOnce = 16
+
 // updates counts, for each round, how many streams got it and when the first and the last did.
 type updates struct {
 	mu      sync.Mutex
@@ -56,9 +58,10 @@ func (s *settings) holdStreams(ctx context.Context, input *bufio.Reader) error {
 		defer conn.Close()
 		conns[i] = conn
 	}
+	turns := make(chan struct{}, openAtOnce)
 	lost := make(chan error, s.callers)
 	for n := range s.callers {
-		go func() { lost <- follow(ctx, conns[n%connections], u) }()
+		go func() { lost <- follow(ctx, conns[n%connections], u, turns) }()
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -78,7 +81,9 @@ func (s *settings) holdStreams(ctx context.Context, input *bufio.Reader) error {
 	}
 }
 
-func follow(ctx context.Context, conn *grpc.ClientConn, u *updates) error {
+// follow opens a stream when it is its turn: hundreds at once can keep an agent's attestors busy for minutes.
+func follow(ctx context.Context, conn *grpc.ClientConn, u *updates, turns chan struct{}) error {
+	turns <- struct{}{}
 	stream, err := workload.NewSpiffeWorkloadAPIClient(conn).FetchX509SVID(ctx, &workload.X509SVIDRequest{})
 	if err != nil {
 		return err
@@ -86,6 +91,9 @@ func follow(ctx context.Context, conn *grpc.ClientConn, u *updates) error {
 	for round := 0; ; round++ {
 		if _, err := stream.Recv(); err != nil {
 			return err
+		}
+		if round == 0 {
+			<-turns
 		}
 		u.got(round)
 	}
