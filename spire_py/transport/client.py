@@ -280,19 +280,22 @@ class Channel:
     # Connections.
 
     async def _usable_connection(self) -> ClientConnection:
-        while True:
-            if self._closed:
-                raise Unavailable("the channel is closed")
+        connected = 0
+        while not self._closed:
             connection = self._connection
             if connection is not None and connection.usable:
                 if not connection.full:
                     return connection
                 await connection.slot()
                 continue
+            if connected == _ATTEMPTS:
+                raise Unavailable("the server closes each connection at once")
+            connected += 1
             if self._connecting is None:
                 # Not the caller's own: others wait for it too, and the caller may give up.
                 self._connecting = asyncio.get_running_loop().create_task(self._connect())
             await asyncio.shield(self._connecting)
+        raise Unavailable("the channel is closed")
 
     async def _connect(self) -> None:
         try:

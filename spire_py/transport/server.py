@@ -89,6 +89,11 @@ class Server:
         """Open connections, those in their handshake included."""
         return self._open.total()
 
+    @property
+    def calls(self) -> int:
+        """Handlers that run now."""
+        return len(self._calls)
+
     async def listen_unix(self, path: Path, *, mode: int, directory_mode: int) -> None:
         """Listen at `path`, whose missing directory is made with `directory_mode`.
 

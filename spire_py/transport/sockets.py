@@ -18,6 +18,7 @@ _buffer = bytearray(_READ_SIZE)
 _view = memoryview(_buffer)
 _HARD_FACTOR = 4
 _CLOSE_TIMEOUT_SECONDS = 5.0
+_LINGER_SECONDS = 1.0
 
 
 class ByteHandler(Protocol):
@@ -43,6 +44,7 @@ class SocketTransport:
     """
 
     __slots__ = (
+        "_broken",
         "_buffer_limit",
         "_closing",
         "_fd",
@@ -65,6 +67,7 @@ class SocketTransport:
         self._buffer_limit = write_buffer_bytes
         self._unsent = bytearray()
         self._progress_at: float | None = None
+        self._broken = False
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self.paused = False
@@ -92,19 +95,33 @@ class SocketTransport:
 
     def write(self, data: bytes) -> None:
         """Send `data`, or keep what the socket does not take."""
-        if not self._closing:
+        if not (self._closing or self._broken):
             self._send(data)
 
     def close(self) -> None:
-        """Close when all is sent, at the latest after five seconds."""
+        """Close when all is sent, at the latest after five seconds.
+
+        Then our side is shut and the peer's is read, and thrown away, until it closes too or a
+        second has passed: a socket closed while the peer still sends would be reset, and the peer
+        might lose the end of what we sent.
+        """
         if self._closing:
             return
         self._closing = True
-        self._loop.remove_reader(self._fd)
         if self._unsent:
-            self._timer = self._loop.call_later(_CLOSE_TIMEOUT_SECONDS, self.abort)
+            self._abort_after(_CLOSE_TIMEOUT_SECONDS)
         else:
-            self._loop.call_soon(self.abort)
+            self._shut()
+
+    def _shut(self) -> None:
+        with suppress(OSError):  # the peer may be gone; then the reader will see it
+            self._sock.shutdown(socket.SHUT_WR)
+        self._abort_after(_LINGER_SECONDS)
+
+    def _abort_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self.abort)
 
     def abort(self) -> None:
         """Close at once; what waits is lost."""
@@ -130,7 +147,7 @@ class SocketTransport:
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
-                self._fail_soon()
+                self._stop_sending()
                 return
             if sent == len(data):
                 return
@@ -140,6 +157,11 @@ class SocketTransport:
             self.paused = True
             if len(unsent) > self._buffer_limit * _HARD_FACTOR:
                 self._fail_soon()
+
+    def _stop_sending(self) -> None:
+        # The peer takes nothing more, but what it sent before may still be there to be read.
+        self._broken = True
+        self._abort_after(_LINGER_SECONDS)
 
     def _fail_soon(self) -> None:
         # Not at once: whoever writes is in the middle of its own work.
@@ -152,14 +174,16 @@ class SocketTransport:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self.abort()
+            self._unsent.clear()
+            self._loop.remove_writer(self._fd)
+            self._stop_sending()
             return
         del self._unsent[:sent]
         self._progress_at = None
         if not self._unsent:
             self._loop.remove_writer(self._fd)
             if self._closing:
-                self.abort()
+                self._shut()
                 return
         if self.paused and len(self._unsent) <= self._buffer_limit // 4:
             self.paused = False
@@ -167,7 +191,7 @@ class SocketTransport:
 
     def _on_readable(self) -> None:
         size = self._receive()
-        if size:
+        if size and not self._closing:
             self._handler.data_received(_view[:size])
 
     def _receive(self) -> int:
@@ -236,7 +260,7 @@ class TlsTransport(SocketTransport):
             self._deliver()
 
     def write(self, data: bytes) -> None:
-        if self._closing:
+        if self._closing or self._broken:
             return
         try:
             self._tls.write(data)
@@ -303,12 +327,12 @@ class TlsTransport(SocketTransport):
 
     def _flush_outgoing(self) -> None:
         data = self._outgoing.read()
-        if data and self._fd >= 0:
+        if data and self._fd >= 0 and not self._broken:
             self._send(data)
 
     def _on_readable(self) -> None:
         size = self._receive()
-        if size:
+        if size and not self._closing:
             self._incoming.write(_view[:size])
             self._deliver()
 

@@ -42,7 +42,8 @@ AGE = 3 * MINUTE
 async def serving_tcp(
     clock: FakeClock, echo: Echo | None = None, limits: Limits | None = None
 ) -> AsyncIterator[tuple[Server, int]]:
-    limits = limits or Limits(keepalive_interval=1e9)  # raw clients do not answer pings
+    # Raw clients do not answer pings by themselves.
+    limits = limits or Limits(keepalive_interval=1e9, keepalive_timeout=1e9)
     server = Server([Service(ECHO, echo or Echo())], clock=clock, limits=limits)
     _, port = await server.listen_tcp(
         "127.0.0.1", 0, tls=None, verify_peer=None, max_connection_age=AGE
@@ -105,7 +106,11 @@ async def test_a_connection_is_not_retired_early() -> None:
 
 async def test_a_client_that_does_not_answer_the_last_ping_is_dropped() -> None:
     clock = FakeClock()
-    async with serving_tcp(clock) as (server, port), raw_tcp_client(port) as client:
+    limits = Limits(keepalive_interval=1e9)
+    async with (
+        serving_tcp(clock, limits=limits) as (server, port),
+        raw_tcp_client(port) as client,
+    ):
         client.hello()
         client.send(headers(1, method="Bidi"))
         await client.read_until(SETTINGS)
