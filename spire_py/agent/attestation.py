@@ -151,11 +151,12 @@ async def retry(
     clock: Clock,
     give_up_after: timedelta,
     message: str,
+    final: tuple[type[SpireError], ...] = (PermissionDenied,),
 ) -> T:
     """Try until it succeeds, with growing waits that begin at 5 s (feature O12).
 
     Raises:
-        PermissionDenied: the server says no: at once.
+        PermissionDenied: the server says no: at once; so do all of `final`.
         SpireError: the last error, once the next try would come after `give_up_after`.
     """
     backoff = Backoff(initial=_FIRST_RETRY, maximum=24 * _FIRST_RETRY)
@@ -163,7 +164,7 @@ async def retry(
     while True:
         try:
             return await attempt()
-        except PermissionDenied:
+        except final:
             raise
         except SpireError as error:
             wait = backoff.next()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, SVIDKeeper
@@ -19,6 +19,7 @@ from spire_py.agent.change_listener import ChangeListener
 from spire_py.agent.endpoints import agent_services, serve_admin, serve_endpoints
 from spire_py.agent.health import WorkloadAPIProbe
 from spire_py.agent.jwt_cache import CALL_TIMEOUT, JWTCache
+from spire_py.agent.rebootstrap import Rebootstrap, Rebootstrapping
 from spire_py.agent.rotation import RotationStrategy
 from spire_py.agent.server_client import ServerClient
 from spire_py.agent.server_connection import ServerAddress, open_channel
@@ -100,6 +101,7 @@ class _Parts:
     """What works as long as the agent does."""
 
     keeper: SVIDKeeper
+    healer: _Healer
     jwt_svids: JWTCache
     taints: TaintResponder
     listener: ChangeListener
@@ -189,6 +191,9 @@ class Agent:
 
     def _parts(self, svid: Watch[AgentSVID], cache: WorkloadCache, client: ServerClient) -> _Parts:
         keeper = self._keeper(svid, cache, client)
+        rebootstrap = self._rebootstrap(lambda: synchronizer.last_success)
+        rebootstrap.require_reattestable(svid.value.reattestable)
+        healer = _Healer(keeper, rebootstrap)
         jwt_svids = self._jwt_cache(client)
         taints = TaintResponder(x509=cache, jwt=jwt_svids, agent=keeper, clock=self._clock)
         changes: Watch[None] = Watch(None)
@@ -197,28 +202,30 @@ class Agent:
             taints.note(bundle)
             await self._store_bundle(bundle)
 
+        synchronizer = Synchronizer(
+            source=client,
+            changes=changes,
+            cache=cache,
+            denials=healer,
+            on_bundle=on_bundle,
+            clock=self._clock,
+            interval=self._config.experimental.sync_interval,
+        )
         return _Parts(
             keeper=keeper,
+            healer=healer,
             jwt_svids=jwt_svids,
             taints=taints,
             listener=ChangeListener(source=client, changes=changes, clock=self._clock),
             refresher=SVIDRefresher(
                 cache=cache,
                 signer=client,
-                denials=keeper,
+                denials=healer,
                 clock=self._clock,
                 strategy=self._strategy,
                 key_type=self._config.workload_keys,
             ),
-            synchronizer=Synchronizer(
-                source=client,
-                changes=changes,
-                cache=cache,
-                denials=keeper,
-                on_bundle=on_bundle,
-                clock=self._clock,
-                interval=self._config.experimental.sync_interval,
-            ),
+            synchronizer=synchronizer,
         )
 
     async def _first_identity(self) -> FirstIdentity:
@@ -230,8 +237,17 @@ class Agent:
             storage=self._storage,
             clock=self._clock,
         )
+        rebootstrap = self._rebootstrap(lambda: None)
+
+        async def attempt() -> FirstIdentity:
+            try:
+                return await bootstrap.first_identity()
+            except SpireError as error:
+                await rebootstrap.forget_bundle_if_due(error)
+                raise
+
         return await retry(
-            bootstrap.first_identity,
+            attempt,
             clock=self._clock,
             give_up_after=self._give_up_after,
             message="Failed to retrieve attestation result",
@@ -241,9 +257,11 @@ class Agent:
         async def sync() -> None:
             try:
                 await parts.synchronizer.synchronize()
-            except PermissionDenied as error:
+            except SpireError as error:
+                await parts.healer.heal(error)
+                if not isinstance(error, PermissionDenied):
+                    raise
                 # Not final: a server that forgot this agent knows it again after this.
-                await parts.keeper.heal(error)
                 await parts.synchronizer.synchronize()
 
         try:
@@ -255,6 +273,16 @@ class Agent:
             clock=self._clock,
             give_up_after=self._give_up_after,
             message="Failed to initialize manager",
+            final=(PermissionDenied, Rebootstrapping),
+        )
+
+    def _rebootstrap(self, last_success: Callable[[], datetime | None]) -> Rebootstrap:
+        return Rebootstrap(
+            mode=self._config.rebootstrap_mode,
+            delay=self._config.rebootstrap_delay,
+            storage=self._storage,
+            clock=self._clock,
+            last_success=last_success,
         )
 
     def _jwt_cache(self, client: ServerClient) -> JWTCache:
@@ -312,6 +340,18 @@ class Agent:
                 "the agent process is restarted, it will be unable to obtain a new SVID and will "
                 "need to be manually evicted to be able to re-attest."
             )
+
+
+class _Healer:
+    """What a failed call to the server leads to."""
+
+    def __init__(self, keeper: SVIDKeeper, rebootstrap: Rebootstrap) -> None:
+        self._keeper = keeper
+        self._rebootstrap = rebootstrap
+
+    async def heal(self, error: SpireError) -> None:
+        await self._rebootstrap.end_if_due(error)
+        await self._keeper.heal(error)
 
 
 class _Issuer:

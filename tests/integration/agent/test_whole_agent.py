@@ -21,11 +21,13 @@ from spire_py._proto.spire.agent import debug_pb2
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.agent import logger_pb2
 from spire_py.agent.denial import AgentBanned, AttestationLost
+from spire_py.agent.rebootstrap import Rebootstrapping
 from spire_py.agent.run import run_agent
 from spire_py.agent.storage import AgentStorage
 from spire_py.config.agent import AgentConfig, load_agent_config
 from spire_py.crypto.pem import certificates_to_pem
 from spire_py.errors import (
+    FailedPrecondition,
     InvalidArgument,
     PermissionDenied,
     SpireError,
@@ -518,6 +520,82 @@ class TestAdmin:
                     debug_pb2.GetInfoResponse,
                     timeout=20,
                 )
+
+
+class TestRebootstrap:
+    """The server lost its keys and came back with new ones."""
+
+    async def replace_server(self, world: World) -> None:
+        await world.server.stop()
+        former, world.server = world.server, FakeSpireServer(now=world.clock.now)
+        world.server.port = former.port
+        world.server.tokens = former.tokens
+        world.server.reattestable = True
+        world.write_bundle(certificates_to_pem([world.server.certificate]))
+        await world.server.start()
+
+    async def test_the_agent_begins_anew_after_the_delay(self, world: World) -> None:
+        world.bootstrap += '\nrebootstrap_mode = "always"\nrebootstrap_delay = "10m"'
+        world.server.reattestable = True
+        async with world.agent() as agent:
+            await self.replace_server(world)
+            await world.pass_time(timedelta(minutes=9), timedelta(minutes=1))
+            assert not agent.done()
+            await world.clock.advance(timedelta(minutes=6))
+            with pytest.raises(Rebootstrapping):
+                await asyncio.wait_for(agent, 20)
+        assert (world.stored["svid"], world.stored["bundle"]) == (None, None)
+        async with world.agent():
+            assert world.server.count("AttestAgent") == 1
+
+    async def test_it_goes_on_trying_where_that_is_not_wanted(self, world: World) -> None:
+        world.server.reattestable = True
+        world.server.add_entry("a", ME)
+        async with world.agent() as agent:
+            assert await world.ids() == ["spiffe://example.org/a"]
+            await self.replace_server(world)
+            await world.pass_time(timedelta(minutes=25), timedelta(minutes=1))
+            assert not agent.done()
+            assert await world.ids() == ["spiffe://example.org/a"]
+        assert world.server.calls == []
+
+    async def test_an_outage_is_no_reason(self, world: World) -> None:
+        world.bootstrap += '\nrebootstrap_mode = "always"\nrebootstrap_delay = "10m"'
+        world.server.reattestable = True
+        async with world.agent() as agent:
+            await world.server.stop()
+            await world.pass_time(timedelta(minutes=25), timedelta(minutes=1))
+            assert not agent.done()
+        assert world.stored["svid"]
+
+    async def test_an_agent_that_starts_into_it_takes_the_new_bundle(self, world: World) -> None:
+        world.bootstrap += '\nrebootstrap_mode = "always"\nrebootstrap_delay = "1s"'
+        world.server.reattestable = True
+        async with world.agent():
+            pass
+        (world.folder / "data" / "keys.json").unlink()
+        await self.replace_server(world)
+        task = world.start()
+        for _ in range(2):
+            await world.clock.sleepers(1)
+            await world.clock.advance(timedelta(seconds=12))
+        await world.clock.sleepers(AT_REST)
+        assert world.server.count("AttestAgent") == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def test_an_agent_that_could_not_attest_again_does_not_start(self, world: World) -> None:
+        world.bootstrap += '\nrebootstrap_mode = "always"'
+        with pytest.raises(FailedPrecondition, match="requested rebootstrap support"):
+            await asyncio.wait_for(world.start(), 20)
+
+    async def test_or_starts_without(self, world: World) -> None:
+        world.bootstrap += '\nrebootstrap_mode = "auto"\nrebootstrap_delay = "1m"'
+        async with world.agent() as agent:
+            await self.replace_server(world)
+            await world.pass_time(timedelta(minutes=20), timedelta(minutes=1))
+            assert not agent.done()
 
 
 class TestStanding:
