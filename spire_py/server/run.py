@@ -34,6 +34,7 @@ from spire_py.version import SPIRE_VERSION
 _DATA_DIR_MODE = 0o755
 
 log = get_logger()
+health_log = get_logger("health")
 
 
 async def serve(config: ServerConfig) -> None:
@@ -60,6 +61,9 @@ async def serve(config: ServerConfig) -> None:
     except SpireError as error:
         log.error("Fatal run error", error=error.message)
         log.error("Server crashed", error=error.message)
+        raise
+    except BaseExceptionGroup as group:
+        log.error("Server crashed", error=str(group.exceptions[0]))
         raise
     except asyncio.CancelledError:
         log.info("Server stopped gracefully")
@@ -245,8 +249,13 @@ async def _watch_health(config: ServerConfig, endpoints: Endpoints, clock: Clock
     await registry.check_now()
     listener = HttpServer({settings.live_path: registry.live, settings.ready_path: registry.ready})
     try:
-        host, port = await listener.listen_tcp(settings.host, settings.port)
-        log.info("Serving health checks", address=f"{host}:{port}", subsystem_name="health")
+        try:
+            host, port = await listener.listen_tcp(settings.host, settings.port)
+        except FailedPrecondition as error:
+            # As in SPIRE, whoever looks at the health will see that nobody answers.
+            health_log.warning("Error serving health checks", error=error.message)
+        else:
+            health_log.info("Serving health checks", address=f"{host}:{port}")
         await registry.run()
     finally:
         await listener.aclose()

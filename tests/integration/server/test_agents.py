@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import agent_pb2, bundle_pb2, entry_pb2, svid_pb2
 from spire_py.crypto.csr import make_csr
 from spire_py.crypto.keys import generate_key
-from spire_py.errors import InvalidArgument, PermissionDenied
+from spire_py.errors import InvalidArgument, PermissionDenied, Unimplemented
 from spire_py.plugin_api.key_manager import KeyType
 from spire_py.spiffe.id import SpiffeID
 from spire_py.spiffe.x509_svid import check_leaf
 from spire_py.transport import Channel
 from spire_py.wire.status import Reason, permission_denied_reason
 
-from .conftest import AGENT, BUNDLE, ENTRY, SVID, Identity, RunningServer, agent_path, pb_id
+from .conftest import (
+    AGENT,
+    BUNDLE,
+    ENTRY,
+    SVID,
+    Identity,
+    RunningServer,
+    agent_path,
+    pb_id,
+    running_server,
+)
 
 
 async def sync(server: RunningServer, channel: Channel) -> list[types_pb2.Entry]:
@@ -250,3 +262,34 @@ async def test_more_than_a_page_of_entries_is_synced_by_revision(
         server.port(agent),
     )
     assert [entry.id for entry in whole.entries] == ids
+
+
+async def test_an_agents_id_is_one_of_its_selectors_where_the_config_says_so(
+    short_path: Path,
+) -> None:
+    experimental = {"agent_spiffe_id_as_selector": True}
+    async with running_server(short_path, experimental=experimental) as server:
+        agent = await server.attest()
+        shown = await server.call(
+            AGENT + "GetAgent",
+            agent_pb2.GetAgentRequest(id=pb_id(agent_path(agent))),
+            types_pb2.Agent,
+        )
+        assert list(shown.selectors) == [
+            types_pb2.Selector(type="spiffe_id", value=agent.spiffe_id)
+        ]
+        await server.create_entry("/spire/server", "/alias", f"spiffe_id:{agent.spiffe_id}")
+        await server.create_entry("/alias", "/workload")
+        entries = await sync(server, server.port(agent))
+        assert [entry.spiffe_id.path for entry in entries] == ["/workload"]
+
+
+async def test_jwt_svids_can_be_switched_off(short_path: Path) -> None:
+    async with running_server(short_path, disable_jwt_svids=True) as server:
+        agent = await server.attest()
+        for method, request, channel in (
+            ("MintJWTSVID", svid_pb2.MintJWTSVIDRequest(), server.admin),
+            ("NewJWTSVID", svid_pb2.NewJWTSVIDRequest(), server.port(agent)),
+        ):
+            with pytest.raises(Unimplemented, match="JWT functionality is disabled"):
+                await server.call(SVID + method, request, types_pb2.Status, channel)
