@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography import x509
 
@@ -47,8 +47,16 @@ class CertificateRequest:
     public_key_der: bytes
     uris: tuple[str, ...]
     dns_names: tuple[str, ...]
-    subject_der: bytes
-    subject: Subject
+    name: x509.Name = field(repr=False)
+    """The subject, of which agents' requests need nothing: it is read when it is asked for."""
+
+    @property
+    def subject_der(self) -> bytes:
+        return self.name.public_bytes()
+
+    @property
+    def subject(self) -> Subject:
+        return Subject.from_name(self.name)
 
 
 def make_csr(
@@ -103,13 +111,8 @@ def _parse(request: bytes) -> CertificateRequest:
     except InvalidArgument as error:
         raise MalformedCSR(error.message) from error
     uris, dns_names = _names(csr)
-    subject = csr.subject
     parsed = CertificateRequest(
-        public_key_der=public_key_der(key),
-        uris=uris,
-        dns_names=dns_names,
-        subject_der=subject.public_bytes(),
-        subject=Subject.from_name(subject),
+        public_key_der=public_key_der(key), uris=uris, dns_names=dns_names, name=csr.subject
     )
     _check_signature(csr)
     return parsed
