@@ -65,22 +65,26 @@ _PIPE_CLOSED = 141
 
 def spire_server() -> None:
     """Entry point `spire-server`: SPIRE's server commands."""
-    sys.exit(run("spire-server", SERVER_COMMANDS, sys.argv[1:]))
+    _start("spire-server", SERVER_COMMANDS)
 
 
 def spire_agent() -> None:
     """Entry point `spire-agent`: SPIRE's agent commands."""
-    sys.exit(run("spire-agent", AGENT_COMMANDS, sys.argv[1:]))
+    _start("spire-agent", AGENT_COMMANDS)
 
 
 def spire_py() -> None:
     """Entry point `spire-py`: the commands of both, and our own."""
-    sys.exit(run("spire-py", SPIRE_PY_COMMANDS, sys.argv[1:]))
+    _start("spire-py", SPIRE_PY_COMMANDS)
+
+
+def _start(program: str, commands: Mapping[str, str]) -> None:
+    sys.excepthook = report_bug
+    sys.exit(run(program, commands, sys.argv[1:]))
 
 
 def run(program: str, commands: Mapping[str, str], words: Sequence[str]) -> int:
     """Find the command that `words` begin with, run it, and give the exit code."""
-    sys.excepthook = report_bug
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Whatever the locale: as SPIRE, and no character can break a command.
