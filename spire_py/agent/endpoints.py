@@ -14,7 +14,7 @@ from spire_py._proto.envoy import secret_pb2
 from spire_py._proto.grpc import health_pb2
 from spire_py._proto.spire.agent import debug_pb2
 from spire_py._proto.spire.api.agent import logger_pb2
-from spire_py.agent.api.caller import CallerAttestor, require_security_header
+from spire_py.agent.api.caller import CallerAttestor, Callers, require_security_header
 from spire_py.agent.api.debug import DebugAPI
 from spire_py.agent.api.health import HealthAPI
 from spire_py.agent.api.logger import LoggerAPI
@@ -23,6 +23,7 @@ from spire_py.agent.api.sds import SecretDiscovery
 from spire_py.agent.api.secrets import SecretNames
 from spire_py.agent.api.workload import JWTSVIDs, WorkloadAPI, Workloads
 from spire_py.agent.health import WorkloadAPIProbe
+from spire_py.agent.rate_limits import RateLimits
 from spire_py.config.agent import AgentSection
 from spire_py.runtime.clock import Clock
 from spire_py.telemetry.logs import get_logger
@@ -58,13 +59,14 @@ def agent_services(
     clock: Clock,
 ) -> list[Service]:
     """The services of the public socket, as configured."""
+    callers = Callers(attestor=attestor, limits=RateLimits(_limits(config), clock))
     services = [
         Service(_HEALTH.services_by_name["Health"], HealthAPI(healthy=probe.is_healthy)),
     ]
     if not config.disable_workload_api:
         api = WorkloadAPI(
             workloads=workloads,
-            attestor=attestor,
+            callers=callers,
             jwt_svids=jwt_svids,
             trust_domain=config.trust_domain,
             clock=clock,
@@ -76,7 +78,7 @@ def agent_services(
     if not config.disable_sds_api:
         sds = SecretDiscovery(
             workloads=workloads,
-            attestor=attestor,
+            callers=callers,
             names=SecretNames(
                 svid=config.sds.default_svid_name,
                 bundle=config.sds.default_bundle_name,
@@ -86,6 +88,22 @@ def agent_services(
         )
         services.append(Service(_SDS.services_by_name["SecretDiscoveryService"], sds))
     return services + reflection_services([service.name for service in services])
+
+
+def _limits(config: AgentSection) -> dict[str, int]:
+    limits = config.experimental.ratelimit
+    named = {
+        "/SpiffeWorkloadAPI/FetchX509SVID": limits.fetch_x509_svid,
+        "/SpiffeWorkloadAPI/FetchJWTSVID": limits.fetch_jwt_svid,
+        "/SpiffeWorkloadAPI/FetchX509Bundles": limits.fetch_x509_bundles,
+        "/SpiffeWorkloadAPI/FetchJWTBundles": limits.fetch_jwt_bundles,
+        "/envoy.service.secret.v3.SecretDiscoveryService/StreamSecrets": limits.stream_secrets,
+        "/envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets": limits.fetch_secrets,
+    }
+    for method, limit in named.items():
+        if limit:
+            log.info("Workload API/SDS rate limiting enabled", method=method, limit=limit)
+    return named
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Protocol
 
+from spire_py.agent.rate_limits import RateLimits
 from spire_py.errors import Internal, InvalidArgument, SpireError, Unavailable
 from spire_py.model.selector import Selector
 from spire_py.telemetry.logs import get_logger
@@ -53,17 +54,31 @@ def call_facts(context: CallContext) -> dict[str, object]:
     return facts
 
 
-async def attest_caller(attestor: CallerAttestor, context: CallContext) -> frozenset[Selector]:
-    """The selectors of the caller. How it failed is for the log, not for the caller.
+class Callers:
+    """Finds out who calls, and whether that one may call so often.
 
-    Raises:
-        Unavailable: nothing is known of it.
+    Args:
+        limits: None for none.
     """
-    peer = context.peer.unix
-    if peer is None:
-        raise Internal("peer tracker watcher missing from context")
-    try:
-        return await attestor.attest(peer)
-    except SpireError as error:
-        log.error("Workload attestation failed", error=str(error), **call_facts(context))
-        raise Unavailable("workload attestation failed") from error
+
+    def __init__(self, *, attestor: CallerAttestor, limits: RateLimits | None = None) -> None:
+        self._attestor = attestor
+        self._limits = limits
+
+    async def identify(self, context: CallContext) -> frozenset[Selector]:
+        """The selectors of the caller. How attestation failed is for the log, not for the caller.
+
+        Raises:
+            Unavailable: nothing is known of it, or it calls too often.
+        """
+        peer = context.peer.unix
+        if peer is None:
+            raise Internal("peer tracker watcher missing from context")
+        try:
+            selectors = await self._attestor.attest(peer)
+        except SpireError as error:
+            log.error("Workload attestation failed", error=str(error), **call_facts(context))
+            raise Unavailable("workload attestation failed") from error
+        if self._limits is not None and not is_agent_itself(context):
+            self._limits.spend(context.method, selectors)
+        return selectors

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, Protocol
 from google.protobuf.struct_pb2 import Value
 
 from spire_py._proto.envoy import core_pb2, discovery_pb2
-from spire_py.agent.api.caller import CallerAttestor, attest_caller
+from spire_py.agent.api.caller import Callers
 from spire_py.agent.api.secrets import SecretNames, SecretSelection, SecretsEncoder
 from spire_py.agent.api.workload import Workloads
 from spire_py.agent.workload_cache import WorkloadGroup
@@ -50,12 +50,12 @@ class SecretDiscovery:
         self,
         *,
         workloads: Workloads,
-        attestor: CallerAttestor,
+        callers: Callers,
         names: SecretNames,
         disable_spiffe_validator: bool = False,
     ) -> None:
         self._workloads = workloads
-        self._attestor = attestor
+        self._callers = callers
         self._encoder = SecretsEncoder(names)
         self._disable_spiffe_validator = disable_spiffe_validator
 
@@ -65,7 +65,7 @@ class SecretDiscovery:
         Raises:
             InvalidArgument: a name is not this workload's.
         """
-        selectors = await attest_caller(self._attestor, context)
+        selectors = await self._callers.identify(context)
         return self._answer(request, request.node, self._workloads.current(selectors))
 
     async def stream_secrets(
@@ -76,7 +76,7 @@ class SecretDiscovery:
         Raises:
             InvalidArgument: a name is not this workload's. It ends the stream.
         """
-        selectors = await attest_caller(self._attestor, context)
+        selectors = await self._callers.identify(context)
         with self._workloads.subscribe(selectors) as group:
             stream = _Stream()
             events = _Events(requests, group)

@@ -10,8 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from spire_py._proto import workload_pb2
 from spire_py.agent.api.caller import (
-    CallerAttestor,
-    attest_caller,
+    Callers,
     call_facts,
     is_agent_itself,
 )
@@ -64,7 +63,7 @@ class WorkloadAPI:
         self,
         *,
         workloads: Workloads,
-        attestor: CallerAttestor,
+        callers: Callers,
         jwt_svids: JWTSVIDs,
         trust_domain: TrustDomain,
         clock: Clock,
@@ -73,7 +72,7 @@ class WorkloadAPI:
         log_selectors: Collection[str] = (),
     ) -> None:
         self._workloads = workloads
-        self._attestor = attestor
+        self._callers = callers
         self._jwt_svids = jwt_svids
         self._trust_domain = trust_domain
         self._clock = clock
@@ -111,7 +110,7 @@ class WorkloadAPI:
         """
         _check_audiences(request.audience, context)
         wanted = _requested_id(request.spiffe_id, context)
-        selectors = await attest_caller(self._attestor, context)
+        selectors = await self._callers.identify(context)
         entries = [
             identity.entry
             for identity in without_repeated_hints(
@@ -141,7 +140,7 @@ class WorkloadAPI:
         if not request.svid:
             log.error("Missing required svid parameter", **call_facts(context))
             raise InvalidArgument("svid must be specified")
-        selectors = await attest_caller(self._attestor, context)
+        selectors = await self._callers.identify(context)
         bundles = self._workloads.current(selectors).bundles
         try:
             claims = validate_jwt_svid(request.svid, request.audience, bundles, self._clock.now())
@@ -181,7 +180,7 @@ class WorkloadAPI:
         Raises:
             PermissionDenied: the caller has no identity, or all of them were withdrawn.
         """
-        selectors = await attest_caller(self._attestor, context)
+        selectors = await self._callers.identify(context)
         may_verify = verifier_is_enough and self._allow_unauthenticated_verifiers
         version, last = -1, None
         with self._workloads.subscribe(selectors) as group:

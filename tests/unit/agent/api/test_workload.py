@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -424,6 +427,28 @@ class TestValidation:
                 workload_pb2.ValidateJWTSVIDResponse,
             )
         assert refusal.value.message == message
+
+
+@pytest.mark.spec(87)
+async def test_a_caller_who_calls_too_often_may_come_again() -> None:
+    limits = {"fetch_x509_svid": 2}
+    code = "import sys; from tests.unit.agent.api import often; often.main(*sys.argv[1:])"
+    async with open_endpoint(experimental={"ratelimit": limits}) as endpoint:
+        endpoint.register(entry("a"))
+        # The agent's own calls are never limited, so that another process has to make them.
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, str(endpoint.path), "3"),
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[4],
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), 30)
+        for _ in range(5):
+            await endpoint.x509()
+    assert output.decode().splitlines() == [
+        "ok",
+        "ok",
+        "Unavailable rate limit exceeded for /SpiffeWorkloadAPI/FetchX509SVID",
+    ]
 
 
 @pytest.mark.spec(106)
