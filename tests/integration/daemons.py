@@ -114,6 +114,12 @@ class Stack:
         return self.folder / "agent" / "api.sock"
 
     def start_server(self) -> Process:
+        process = self.launch_server()
+        process.wait_for("Starting Server APIs", count=2)
+        return process
+
+    def launch_server(self) -> Process:
+        """As `start_server`, without waiting for it."""
         self.port = self.port or free_port()
         (self.folder / "server-data").mkdir(exist_ok=True)
         (self.folder / "server.conf").write_text(
@@ -140,18 +146,22 @@ class Stack:
             }}
             """
         )
-        process = self._start(*self.server_program, "run", "-config", f"{self.folder}/server.conf")
-        process.wait_for("Starting Server APIs", count=2)
-        return process
+        return self._start(*self.server_program, "run", "-config", f"{self.folder}/server.conf")
 
     def start_agent(self, *, token: str = "") -> Process:
         """Start the agent; with a fresh token where none is given and it has no SVID yet."""
+        process = self.launch_agent(token=token)
+        process.wait_for("Starting agent APIs")
+        return process
+
+    def launch_agent(self, *, token: str = "", bundle: str = "") -> Process:
+        """As `start_agent`, without waiting for it; `bundle` is PEM, else the server is asked."""
         data = self.folder / "agent-data"
         needs_token = "join_token" in self.agent_attestor
         if needs_token and not token and not (data / "agent-data.json").exists():
             token = self.join_token()
         data.mkdir(exist_ok=True)
-        (self.folder / "bundle.pem").write_text(self.server("bundle", "show"))
+        (self.folder / "bundle.pem").write_text(bundle or self.server("bundle", "show"))
         (self.folder / "agent.conf").write_text(
             f"""
             agent {{
@@ -173,9 +183,7 @@ class Stack:
         )
         words = ("-joinToken", token) if token else ()
         config = f"{self.folder}/agent.conf"
-        process = self._start(*self.agent_program, "run", "-config", config, *words)
-        process.wait_for("Starting agent APIs")
-        return process
+        return self._start(*self.agent_program, "run", "-config", config, *words)
 
     def _start(self, *command: str) -> Process:
         process = Process(command)
