@@ -13,8 +13,8 @@ from spire_py.spiffe.id import SpiffeID
 class Agent:
     """An attested node, called `attested_node` in SPIRE's database.
 
-    Serial numbers are decimal strings. A renewed agent has both a current and a new serial number until it
-    first calls with the new one. A banned agent has no serial number at all.
+    Serial numbers are decimal strings. A renewed agent has both a current and a new serial number
+    until it first calls with the new one. A banned agent has no serial number at all.
     """
 
     id: SpiffeID

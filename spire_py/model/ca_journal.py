@@ -32,7 +32,10 @@ class X509CARecord:
 
 @dataclass(frozen=True, slots=True)
 class JWTKeyRecord:
-    """A JWT (or WIT) signing key of this server. `public_key` is DER; `authority_id` equals `key_id`."""
+    """A JWT (or WIT) signing key of this server.
+
+    `public_key` is DER; `authority_id` equals `key_id`.
+    """
 
     slot_id: str
     issued_at: datetime
@@ -45,7 +48,10 @@ class JWTKeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class CAJournal:
-    """The records of one server, oldest first, at most ten of each kind. `row` is None until stored."""
+    """The records of one server, oldest first, at most ten of each kind.
+
+    `row` is None until stored.
+    """
 
     row: int | None = None
     x509_cas: tuple[X509CARecord, ...] = ()
