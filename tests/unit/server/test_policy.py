@@ -18,6 +18,7 @@ from spire_py._proto.spire.api.server import (
     svid_pb2,
     trustdomain_pb2,
 )
+from spire_py._proto.spire_py import changes_pb2
 from spire_py.errors import Internal, PermissionDenied, SpireError, Unavailable
 from spire_py.model.agent import Agent
 from spire_py.model.entry import Entry
@@ -226,10 +227,10 @@ async def test_anyone_gets_the_bundle_and_nobody_what_is_not_in_the_table(
 
 
 def test_the_table_has_every_method_of_the_server_once() -> None:
-    modules = (agent_pb2, bundle_pb2, debug_pb2, entry_pb2, health_pb2, localauthority_pb2)
+    modules = (agent_pb2, bundle_pb2, changes_pb2, debug_pb2, entry_pb2, health_pb2)
     offered = {
         f"/{service.full_name}/{method.name}"
-        for module in (*modules, logger_pb2, svid_pb2, trustdomain_pb2)
+        for module in (*modules, localauthority_pb2, logger_pb2, svid_pb2, trustdomain_pb2)
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
