@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py.model.selector import Selector
+
+# Many entries have the same few selectors: those that are equal are one object.
+_selector = lru_cache(maxsize=4096)(Selector)
 
 
 class SelectorMessage(Protocol):
@@ -23,7 +27,7 @@ def selectors_from_pb(messages: Iterable[SelectorMessage]) -> tuple[Selector, ..
         InvalidArgument: `missing selector type`, `selector type contains ':'` or
             `missing selector value`.
     """
-    return tuple(sorted({Selector(message.type, message.value) for message in messages}))
+    return tuple(sorted({_selector(message.type, message.value) for message in messages}))
 
 
 def selectors_to_pb(selectors: Iterable[Selector]) -> list[types_pb2.Selector]:

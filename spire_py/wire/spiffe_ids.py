@@ -6,6 +6,8 @@ The messages are SPIRE's to the letter; a caller puts its own word before them, 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from spire_py._proto.spire.api import types_pb2
 from spire_py.errors import InvalidArgument
 from spire_py.spiffe.id import SpiffeID, TrustDomain
@@ -17,6 +19,15 @@ def id_to_pb(spiffe_id: SpiffeID) -> types_pb2.SPIFFEID:
     return types_pb2.SPIFFEID(trust_domain=spiffe_id.trust_domain.name, path=spiffe_id.path)
 
 
+@lru_cache(maxsize=4096)
+def _spiffe_id(trust_domain: str, path: str) -> SpiffeID:
+    """IDs that come again and again, such as parents', are one object each."""
+    return SpiffeID(_trust_domain(trust_domain), path)
+
+
+_trust_domain = lru_cache(maxsize=256)(TrustDomain.parse)
+
+
 def id_from_pb(message: types_pb2.SPIFFEID | None) -> SpiffeID:
     """Any valid ID. For an unset field of a message pass None.
 
@@ -25,7 +36,7 @@ def id_from_pb(message: types_pb2.SPIFFEID | None) -> SpiffeID:
     """
     if message is None:
         raise InvalidArgument("request must specify SPIFFE ID")
-    return SpiffeID(TrustDomain.parse(message.trust_domain), message.path)
+    return _spiffe_id(message.trust_domain, message.path)
 
 
 def member_id_from_pb(message: types_pb2.SPIFFEID | None, trust_domain: TrustDomain) -> SpiffeID:
