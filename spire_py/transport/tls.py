@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -48,8 +50,9 @@ def server_context(
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_OPTIONAL
-    _load_roots(context, roots)
-    _load_key(context, chain, key)
+    anchors = list(roots)
+    _load_roots(context, anchors)
+    _load_key(context, _with_issuer(chain, anchors), key)
     return context
 
 
@@ -60,9 +63,10 @@ def client_context(
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
-    _load_roots(context, roots)
+    anchors = list(roots)
+    _load_roots(context, anchors)
     if key is not None:
-        _load_key(context, chain, key)
+        _load_key(context, _with_issuer(chain, anchors), key)
     return context
 
 
@@ -120,6 +124,24 @@ def _load_roots(context: ssl.SSLContext, roots: Iterable[bytes]) -> None:
         context.load_verify_locations(cadata=joined)
     except ssl.SSLError as error:
         raise InvalidArgument("a root certificate cannot be read") from error
+
+
+def _with_issuer(chain: Sequence[bytes], roots: Sequence[bytes]) -> Sequence[bytes]:
+    """`chain`, and the root above it where it is a lone leaf.
+
+    OpenSSL completes a lone leaf from the roots by itself, but does so, signatures and all, in
+    each handshake: a sixth of its time. A chain that is longer it leaves alone.
+    """
+    if len(chain) != 1:
+        return chain
+    leaf = x509.load_der_x509_certificate(chain[0])
+    for root in roots:
+        try:
+            leaf.verify_directly_issued_by(x509.load_der_x509_certificate(root))
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return (chain[0], root)
+    return chain
 
 
 def _load_key(context: ssl.SSLContext, chain: Sequence[bytes], key: PrivateKey) -> None:

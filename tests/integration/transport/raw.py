@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,3 +185,26 @@ def goaway_code(frames: list[Frame]) -> int:
     codes = [each.code for each in frames if each.kind == GOAWAY]
     assert codes, "the server sent no GOAWAY"
     return codes[-1]
+
+
+@asynccontextmanager
+async def scripted_server(
+    path: Path, script: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """A server that does with each connection what `script` says, and closes it."""
+    running: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await script(reader, writer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_unix_server(serve, str(path))
+    yield
+    server.close()
+    await asyncio.wait(running, timeout=20)

@@ -24,8 +24,19 @@ from spire_py.errors import (
     Unimplemented,
 )
 from spire_py.transport import Channel, Limits
+from spire_py.transport.headers import encode_headers
 
 from .echo import BIDI, COLLECT, STREAM, UNARY, Echo, refused, serving, text, until
+from .raw import (
+    GOAWAY,
+    HEADERS,
+    PREFACE,
+    REFUSED_STREAM,
+    RST_STREAM,
+    SETTINGS,
+    frame,
+    scripted_server,
+)
 
 
 class ForeignEcho:
@@ -333,3 +344,63 @@ async def test_metadata_that_cannot_be_sent_is_refused(
     with pytest.raises(SpireError, match="cannot be sent") as caught:
         await channel.unary(UNARY, text(""), BytesValue, timeout=1, metadata=[pair])
     assert isinstance(caught.value, Internal)
+
+
+async def test_a_server_that_falls_silent_is_given_up(socket_path: Path) -> None:
+    """It shook hands, and then nothing: without a deadline only keepalive ends the call."""
+
+    async def fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(frame(SETTINGS))
+        await reader.read()
+
+    async with scripted_server(socket_path, fall_silent):
+        channel = Channel.unix(
+            socket_path, limits=Limits(keepalive_interval=0.1, keepalive_timeout=0.1)
+        )
+        assert isinstance(await refused(call(channel, "x", timeout=None)), Unavailable)
+        await channel.aclose()
+
+
+async def test_a_server_that_closes_each_connection_is_not_tried_for_ever(
+    socket_path: Path, channel: Channel
+) -> None:
+    connections = 0
+
+    async def say_goodbye(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(frame(SETTINGS) + frame(GOAWAY, payload=bytes(8)))
+        await reader.read()
+
+    async with scripted_server(socket_path, say_goodbye):
+        assert isinstance(await refused(call(channel, "x", timeout=None)), Unavailable)
+        await channel.aclose()
+    assert connections == 3
+
+
+async def test_a_call_that_the_server_refused_is_made_again(
+    socket_path: Path, channel: Channel
+) -> None:
+    """REFUSED_STREAM says that nothing was done; the second try is answered."""
+    tries = 0
+    fields = ((b":status", b"200"), (b"content-type", b"application/grpc"))
+    answer = encode_headers([*fields, (b"grpc-status", b"5")])
+
+    async def refuse_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        writer.write(frame(SETTINGS))
+        await reader.readexactly(len(PREFACE))
+        while True:
+            head = await reader.readexactly(9)
+            await reader.readexactly(int.from_bytes(head[:3]))
+            if head[3] != HEADERS:
+                continue
+            tries += 1
+            stream = int.from_bytes(head[5:])
+            refusal = frame(RST_STREAM, 0, stream, REFUSED_STREAM.to_bytes(4))
+            writer.write(refusal if tries == 1 else frame(HEADERS, 0x5, stream, answer))
+
+    async with scripted_server(socket_path, refuse_first):
+        assert isinstance(await refused(call(channel, "x")), NotFound)
+        await channel.aclose()
+    assert tries == 2

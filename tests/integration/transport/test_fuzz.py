@@ -29,6 +29,7 @@ from .raw import (
     headers,
     message,
     request,
+    scripted_server,
     settings,
 )
 
@@ -169,20 +170,17 @@ async def test_a_mutated_server_harms_only_the_call(socket_path: Path, mutate: M
         writer.write(mutate(choice, bytearray(recorded)))
         writer.write_eof()
         await reader.read()
-        writer.close()
 
     path = socket_path.with_name("mutated.sock")
-    server = await asyncio.start_unix_server(answer, str(path))
     errors = 0
-    for _ in range(100):
-        channel = Channel.unix(path)
-        try:
-            await channel.unary(UNARY, text("x" * 100), BytesValue, timeout=5)
-        except SpireError:
-            errors += 1
-        await channel.aclose()
-    server.close()
-    await server.wait_closed()
+    async with scripted_server(path, answer):
+        for _ in range(100):
+            channel = Channel.unix(path)
+            try:
+                await channel.unary(UNARY, text("x" * 100), BytesValue, timeout=5)
+            except SpireError:
+                errors += 1
+            await channel.aclose()
     assert errors
     assert faults == []
 
