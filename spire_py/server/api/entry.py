@@ -13,7 +13,7 @@ from spire_py.model.entry import Entry
 from spire_py.server.api.call_log import failed
 from spire_py.server.api.filters import entry_filter_from_pb, page_from_pb
 from spire_py.server.datastore.filters import EntryFilter, Page
-from spire_py.server.entry_cache.authorized import PAGE_SIZE, AuthorizedEntries, join_entries
+from spire_py.server.entry_cache.authorized import PAGE_SIZE, AuthorizedEntries
 from spire_py.server.policy import calling_agent
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.telemetry.logs import get_logger
@@ -227,8 +227,10 @@ class EntryServicer:
         for page in entries.revision_pages():
             yield page
         while (request := await _next_request(requests)) is not None:
-            for page in _entry_pages(entries, request.ids, fields):
-                yield page
+            *pages, last = entries.joined_pages(request.ids, fields, _SYNC_ENTRIES_TAG)
+            for page in pages:
+                yield page + _SYNC_MORE
+            yield last
 
     async def _authorized(self, context: CallContext) -> AuthorizedEntries:
         agent_id = calling_agent(context)
@@ -264,13 +266,3 @@ def _checked_sync_fields(request: entry_pb2.SyncAuthorizedEntriesRequest) -> Fie
     if fields is not None and "revision_number" not in fields:
         raise InvalidArgument("revision number cannot be masked")
     return fields
-
-
-def _entry_pages(
-    entries: AuthorizedEntries, ids: Iterable[str], fields: Fields | None
-) -> list[bytes]:
-    """The entries asked for, as encoded responses; `more` is set but in the last."""
-    found = [entry for entry in map(entries.find, sorted(set(ids))) if entry is not None]
-    pages = [found[start : start + PAGE_SIZE] for start in range(0, len(found), PAGE_SIZE)] or [[]]
-    encoded = [join_entries(page, fields, _SYNC_ENTRIES_TAG) for page in pages]
-    return [page + _SYNC_MORE for page in encoded[:-1]] + encoded[-1:]

@@ -22,38 +22,43 @@ class AuthorizedEntries:
     makes the snapshot out of date. `valid_until` is when the first of the entries expires.
     """
 
-    __slots__ = ("_by_id", "_encoded", "_revisions", "entries", "parents", "valid_until")
+    __slots__ = ("_encoded", "_position_of", "_revisions", "entries", "parents", "valid_until")
 
     def __init__(self, entries: Iterable[CachedEntry], parents: frozenset[str]) -> None:
         self.entries = sorted(entries, key=lambda item: item.entry.id)
         self.parents = parents
         expiries = [e.entry.expires_at for e in self.entries if e.entry.expires_at is not None]
         self.valid_until: datetime | None = min(expiries, default=None)
-        self._by_id: dict[str, CachedEntry] | None = None
+        self._position_of: dict[str, int] | None = None
         self._revisions: list[bytes] | None = None
         self._encoded: dict[Fields, list[bytes]] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def find(self, entry_id: str) -> CachedEntry | None:
-        if self._by_id is None:
-            self._by_id = {item.entry.id: item for item in self.entries}
-        return self._by_id.get(entry_id)
-
     def entry(self, entry_id: str) -> Entry | None:
-        found = self.find(entry_id)
-        return None if found is None else found.entry
+        position = self._positions().get(entry_id)
+        return None if position is None else self.entries[position].entry
 
     def joined(self, fields: Fields | None, tag: bytes) -> bytes:
         """All entries, each as an embedded message field with this tag."""
+        return _join(self._encodings(known_fields(fields)), tag)
+
+    def joined_pages(self, ids: Iterable[str], fields: Fields | None, tag: bytes) -> list[bytes]:
+        """As `joined`, those of these IDs alone, a page each; one empty page where there are none.
+
+        They are in the order of their IDs, and each is given once.
+        """
+        positions = self._positions()
+        found = sorted({positions[entry_id] for entry_id in ids if entry_id in positions})
         known = known_fields(fields)
-        encoded = self._encoded.get(known)
-        if encoded is None:
-            encoded = [entry.encoded(known) for entry in self.entries]
-            if known is ALL_FIELDS or known is AGENT_FIELDS:
-                self._encoded[known] = encoded
-        return tag + tag.join(encoded) if encoded else b""
+        if known is AGENT_FIELDS:
+            all_encodings = self._encodings(known)
+            encodings = [all_encodings[position] for position in found]
+        else:
+            encodings = [self.entries[position].encoded(known) for position in found]
+        pages = range(0, len(found), PAGE_SIZE)
+        return [_join(encodings[start : start + PAGE_SIZE], tag) for start in pages] or [b""]
 
     def revision_pages(self) -> list[bytes]:
         """All revisions as encoded `SyncAuthorizedEntriesResponse`s; `more` is set but in the last.
@@ -71,13 +76,22 @@ class AuthorizedEntries:
             ]
         return self._revisions
 
+    def _positions(self) -> dict[str, int]:
+        if self._position_of is None:
+            self._position_of = {item.entry.id: at for at, item in enumerate(self.entries)}
+        return self._position_of
 
-def join_entries(entries: Sequence[CachedEntry], fields: Fields | None, tag: bytes) -> bytes:
-    """Entries, each as an embedded message field with this tag."""
-    if not entries:
-        return b""
-    known = known_fields(fields)
-    return tag + tag.join([entry.encoded(known) for entry in entries])
+    def _encodings(self, known: Fields) -> list[bytes]:
+        encodings = self._encoded.get(known)
+        if encodings is None:
+            encodings = [entry.encoded(known) for entry in self.entries]
+            if known is ALL_FIELDS or known is AGENT_FIELDS:
+                self._encoded[known] = encodings
+        return encodings
+
+
+def _join(encodings: Sequence[bytes], tag: bytes) -> bytes:
+    return tag + tag.join(encodings) if encodings else b""
 
 
 def _revision_page(entries: Sequence[CachedEntry], *, more: bool) -> bytes:
