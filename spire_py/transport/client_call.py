@@ -84,10 +84,11 @@ class ClientCall(MessageStream):
             self.finish(frames.frame(frames.DATA, frames.END_STREAM, self.id))
 
     def cancel(self) -> None:
-        """Give up what is still under way."""
+        """Give up what is still under way, and what was not taken."""
         if not self._finished:
             self._end(Canceled("the call was canceled"))
             self.reset(ErrorCode.CANCEL)
+        self.drop_kept()
 
     # Receiving.
 
@@ -185,8 +186,6 @@ class ClientCall(MessageStream):
             return
         self._finished = True
         self._error = error
-        if error is not None:
-            self.drop_kept()
         if error is None or self._response_seen:
             # A stream left after its answer began is a call as good as any other.
             self.connection.budget.earn()

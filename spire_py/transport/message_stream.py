@@ -78,6 +78,7 @@ class MessageStream(Stream):
 
     def drop_kept(self) -> None:
         """Nobody will take what is kept."""
+        self._reader.clear()
         self.connection.discharge(self._kept)
         self._kept = 0
 

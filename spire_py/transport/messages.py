@@ -54,6 +54,10 @@ class MessageReader:
         if len(self._buffer) >= _PREFIX:
             self._length()
 
+    def clear(self) -> None:
+        """Forget what is kept."""
+        self._buffer.clear()
+
     def complete(self) -> bool:
         """Whether a whole message is there."""
         buffer = self._buffer

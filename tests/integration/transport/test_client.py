@@ -124,6 +124,11 @@ async def channel(socket_path: Path) -> AsyncIterator[Channel]:
     await channel.aclose()
 
 
+async def _gather(messages: AsyncIterator[BytesValue], received: list[bytes]) -> None:
+    async for message in messages:
+        received.append(message.value)  # noqa: PERF401 - what came before an error counts
+
+
 async def _exhaust(messages: AsyncIterator[BytesValue]) -> None:
     async for _ in messages:
         pass
@@ -167,6 +172,30 @@ async def test_a_status_raises_its_error(foreign: Channel) -> None:
             await anext(both)  # type: ignore[arg-type]
     unknown = foreign.unary("/test.Echo/Nope", text(""), BytesValue, timeout=30)
     assert isinstance(await refused(unknown), Unimplemented)
+
+
+async def test_messages_before_an_error_are_given_out(foreign: Channel) -> None:
+    async with foreign.bidi(BIDI, BytesValue) as both:
+        for part in ("a", "b", "stop"):
+            await both.send(text(part))
+        both.done_sending()
+        received: list[bytes] = []
+        with pytest.raises(FailedPrecondition, match="stopped"):
+            await _gather(both, received)
+    assert received == [b"a", b"b"]
+
+
+async def test_streams_left_early_leave_nothing_behind(socket_path: Path) -> None:
+    """What was received and not taken is let go: many such calls fit into a small bound."""
+    channel = Channel.unix(socket_path, limits=Limits(buffered_bytes=300_000))
+    async with serving(socket_path):
+        for _ in range(100):
+            async with channel.server_stream(STREAM, text("many:3:9000"), BytesValue) as messages:
+                await anext(messages)
+            error = channel.unary(UNARY, text("error:5:gone"), BytesValue, timeout=30)
+            assert isinstance(await refused(error), NotFound)
+        assert await call(channel, "x" * 100_000) == b"x" * 100_000
+    await channel.aclose()
 
 
 async def test_metadata_and_the_deadline_go_along(
