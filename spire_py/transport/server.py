@@ -80,6 +80,7 @@ class Server:
         self._listeners: list[_Listener] = []
         self._connections: set[ServerConnection] = set()
         self._open: Counter[object] = Counter()
+        self._turned_away = 0
         self._housekeeping: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._closing = False
@@ -175,7 +176,7 @@ class Server:
         loop = asyncio.get_running_loop()
         loop.add_reader(listener.socket, self._accept, listener)
         if self._housekeeping is None:
-            self._housekeeping = loop.create_task(self._keep_house(), name="grpc housekeeping")
+            self._start_housekeeping()
 
     def _stop_listening(self, listener: _Listener) -> None:
         asyncio.get_running_loop().remove_reader(listener.socket)
@@ -223,7 +224,7 @@ class Server:
             key = host
         limits = self._limits
         if self.connections >= limits.connections or self._open[key] >= limits.connections_per_peer:
-            log.warning("connection_refused", reason="too many connections", peer=peer.address)
+            self._turned_away += 1
             sock.close()
             return
         self._open[key] += 1
@@ -304,9 +305,26 @@ class Server:
                 else:
                     sock.close()
 
+    # Time.
+
+    def _start_housekeeping(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._housekeeping = loop.create_task(self._keep_house(), name="grpc housekeeping")
+        self._housekeeping.add_done_callback(self._housekeeping_ended)
+
+    def _housekeeping_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._closing:
+            return
+        # Without it no bound of time would hold any more.
+        log.error("housekeeping_failed", exc_info=task.exception())
+        self._start_housekeeping()
+
     async def _keep_house(self) -> None:
         while True:
             await self._clock.sleep(_HOUSEKEEPING)
             now = self._clock.monotonic()
             for connection in tuple(self._connections):
                 connection.tick(now)
+            if self._turned_away:  # told once a second: a line for each would be a flood itself
+                log.warning("connections_refused", count=self._turned_away)
+                self._turned_away = 0

@@ -429,3 +429,27 @@ async def test_messages_of_a_call_that_has_ended_are_ignored(socket_path: Path) 
         client.send(headers(1, method="NotThere"), frame(DATA, 0x1, 1, message(b"x")))
         await client.read_until(HEADERS)
         assert await client.alive(3)
+
+
+class _ForgetfulClock(FakeClock):
+    """Fails once when it is asked to sleep."""
+
+    failed = False
+
+    async def sleep(self, duration: timedelta) -> None:
+        if not self.failed:
+            self.failed = True
+            raise ValueError("a bug")
+        await super().sleep(duration)
+
+
+async def test_the_bounds_of_time_hold_even_after_a_bug_in_the_housekeeping(
+    socket_path: Path,
+) -> None:
+    clock = _ForgetfulClock()
+    async with serving(socket_path, clock=clock) as server, raw_client(socket_path) as client:
+        await client.read_until(SETTINGS)
+        await clock.sleepers()
+        await clock.advance(timedelta(seconds=12))
+        await until_closed(server)
+    assert clock.failed
