@@ -55,7 +55,7 @@ class AgentStorage:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
             text = _read(directory / FILE_NAME)
         except OSError as error:
-            raise Internal(f"failed to open storage: {error}") from error
+            raise Internal(f"failed to open storage: {directory}: {error.strerror}") from error
         return cls(directory, AgentData() if text is None else _parse(text))
 
     @property
@@ -74,7 +74,8 @@ class AgentStorage:
         try:
             write_private(self._directory / FILE_NAME, _format(data))
         except OSError as error:
-            raise Internal(f"failed to write data file: {error}") from error
+            path = self._directory / FILE_NAME
+            raise Internal(f"failed to write data file: {path}: {error.strerror}") from error
         self._data = data
 
     def delete_svid(self) -> None:

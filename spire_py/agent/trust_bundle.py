@@ -84,7 +84,8 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_MAX_BYTES)
     except OSError as error:
-        raise InvalidArgument(f"could not parse trust bundle: {error}") from error
+        reason = (error.strerror or str(error)).lower()
+        raise InvalidArgument(f"could not parse trust bundle: open {path}: {reason}") from error
 
 
 async def _from_workload_api(address: str, trust_domain: TrustDomain) -> Bundle:
