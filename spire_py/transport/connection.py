@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MAX_CONTINUATIONS = 16
 _MAX_PEER_FRAME = 65_536
-_WINDOW_UPDATE_PER_BYTES = 1024
+_CONTROL_FRAME_PER_BYTES = 1024
 
 
 class Connection(Outbound):
@@ -269,11 +269,7 @@ class Connection(Outbound):
         if len(payload) != 4:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "window update length")
         increment = frames.uint31(payload)
-        # Each KiB sent earns one update; more of them are a flood.
-        if self._sent_since_update >= _WINDOW_UPDATE_PER_BYTES:
-            self._sent_since_update -= _WINDOW_UPDATE_PER_BYTES
-        else:
-            self.spend()
+        self._spend_unless_sent()
         if stream_id == 0:
             if increment == 0:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "window update of 0")
@@ -290,6 +286,16 @@ class Connection(Outbound):
         if increment == 0:
             raise StreamFault(stream_id, ErrorCode.PROTOCOL_ERROR, "window update of 0")
         self._widen(stream, increment)
+
+    def _spend_unless_sent(self) -> None:
+        """Count a frame with which the peer answers our data; each KiB sent makes one free.
+
+        grpc-go probes the window with a PING for every burst that it receives.
+        """
+        if self._sent_uncounted >= _CONTROL_FRAME_PER_BYTES:
+            self._sent_uncounted -= _CONTROL_FRAME_PER_BYTES
+        else:
+            self.spend()
 
     def _widen(self, stream: Stream, increment: int) -> None:
         stream.send_window += increment
@@ -329,7 +335,7 @@ class Connection(Outbound):
             self._widen(stream, change)
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
-        self.spend()
+        self._spend_unless_sent()
         if stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "ping of a stream")
         if len(payload) != 8:

@@ -41,7 +41,7 @@ class Outbound:
         self.closed = False
         self._transport: SocketTransport | None = None
         self._loop = asyncio.get_running_loop()
-        self._sent_since_update = 0
+        self._sent_uncounted = 0
         self._resets: deque[int] = deque(maxlen=_REMEMBERED_RESETS)
         self._batch: list[bytes] | None = None
         self._batch_bytes = 0
@@ -58,18 +58,22 @@ class Outbound:
         """Send frames. With several calls under way those of one turn of the loop go together."""
         if self.closed:
             return
-        if self._batch is None:
-            if len(self.streams) < 2:
-                self.transport.write(data)
-                return
-            self._batch = []
-            self._loop.call_soon(self.flush_batch)
-        self._batch.append(data)
+        if self._batch is None and len(self.streams) < 2:
+            self.transport.write(data)
+            return
+        batch = self.gather()
+        batch.append(data)
         self._batch_bytes += len(data)
         if self._batch_bytes > _FLUSH_AT:
-            batch, self._batch = self._batch, []
-            self._batch_bytes = 0
+            self._batch, self._batch_bytes = [], 0
             self.transport.write(b"".join(batch))
+
+    def gather(self) -> list[bytes]:
+        """From here on, what is written in this turn of the loop leaves in one piece at its end."""
+        if self._batch is None:
+            self._batch = []
+            self._loop.call_soon(self.flush_batch)
+        return self._batch
 
     def flush_batch(self) -> None:
         batch, self._batch = self._batch, None
@@ -87,7 +91,7 @@ class Outbound:
     def count_sent(self, size: int) -> None:
         """Data of `size` bytes is on its way."""
         self.send_window -= size
-        self._sent_since_update += size
+        self._sent_uncounted += size
 
     def flush_waiting(self) -> None:
         """Send what waits, one frame of each stream in turn."""

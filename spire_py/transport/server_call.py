@@ -217,11 +217,14 @@ class ServerCall(MessageStream):
     def _send_message(self, message: bytes) -> None:
         if self._ended:
             return
-        if not self._headers_sent:
-            self._headers_sent = True
-            block = _COMPRESSED_RESPONSE if self._compress else _RESPONSE
-            self.connection.write(header_frames(self.id, block))
         encode = messages.encode_compressed if self._compress else messages.encode
+        if self._headers_sent:
+            self.send(encode(message))
+            return
+        self._headers_sent = True
+        block = _COMPRESSED_RESPONSE if self._compress else _RESPONSE
+        self.connection.gather()  # headers and message leave in one piece
+        self.connection.write(header_frames(self.id, block))
         self.send(encode(message))
 
     def _send_ok(self) -> None:

@@ -156,7 +156,7 @@ async def test_completed_calls_earn_control_frames_back(socket_path: Path) -> No
             assert await client.alive(stream)
 
 
-async def test_window_updates_for_what_was_sent_are_free(socket_path: Path) -> None:
+async def test_window_updates_and_pings_for_what_was_sent_are_free(socket_path: Path) -> None:
     async with serving(socket_path, limits=LIMITS), raw_client(socket_path) as client:
         client.hello()
         client.send(request(1, b"many:2000:4000", method="ServerStream"))
@@ -168,6 +168,7 @@ async def test_window_updates_for_what_was_sent_are_free(socket_path: Path) -> N
                 received += len(got.payload)
                 update = len(got.payload).to_bytes(4, "big")
                 client.send(frame(WINDOW_UPDATE, 0, 1, update), frame(WINDOW_UPDATE, 0, 0, update))
+                client.send(frame(PING, 0, 0, b"bdp-ping"))
             elif got.kind == HEADERS and got.flags & 1:
                 break
     assert received > 8_000_000
