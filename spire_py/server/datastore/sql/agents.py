@@ -47,6 +47,10 @@ _LOCKED = select(schema.agents).where(_AGENTS.spiffe_id == bindparam("id")).with
 _ALL_SELECTORS = select(_SELECTORS.spiffe_id, _SELECTORS.type, _SELECTORS.value)
 _SELECTORS_BY_IDS = _ALL_SELECTORS.where(_SELECTORS.spiffe_id.in_(bindparam("ids", expanding=True)))
 
+_INSERT = insert(schema.agents)
+_INSERT_SELECTORS = insert(schema.agent_selectors)
+_DELETE_SELECTORS = delete(schema.agent_selectors).where(_SELECTORS.spiffe_id == bindparam("id"))
+
 _COLUMN_OF_FIELD = {
     "serial_number": "serial_number",
     "expires_at": "expires_at",
@@ -311,26 +315,26 @@ def _locked(connection: Connection, agent_id: SpiffeID) -> AnyRow | None:
 
 def _insert(connection: Connection, agent: Agent, now: datetime) -> None:
     connection.execute(
-        insert(schema.agents).values(
-            created_at=now,
-            updated_at=now,
-            spiffe_id=str(agent.id),
-            data_type=agent.attestation_type,
-            serial_number=agent.serial_number,
-            expires_at=agent.expires_at,
-            new_serial_number=agent.new_serial_number,
-            new_expires_at=agent.new_expires_at,
-            can_reattest=agent.can_reattest,
-            agent_version=agent.agent_version,
-        )
+        _INSERT,
+        {
+            "created_at": now,
+            "updated_at": now,
+            "spiffe_id": str(agent.id),
+            "data_type": agent.attestation_type,
+            "serial_number": agent.serial_number,
+            "expires_at": agent.expires_at,
+            "new_serial_number": agent.new_serial_number,
+            "new_expires_at": agent.new_expires_at,
+            "can_reattest": agent.can_reattest,
+            "agent_version": agent.agent_version,
+        },
     )
 
 
 def _replace_selectors(
     connection: Connection, spiffe_id: str, selectors: Iterable[Selector], now: datetime
 ) -> None:
-    table = schema.agent_selectors
-    connection.execute(delete(table).where(table.c.spiffe_id == spiffe_id))
+    connection.execute(_DELETE_SELECTORS, {"id": spiffe_id})
     rows = [
         {
             "created_at": now,
@@ -342,7 +346,7 @@ def _replace_selectors(
         for selector in sorted(set(selectors))
     ]
     if rows:
-        connection.execute(insert(table), rows)
+        connection.execute(_INSERT_SELECTORS, rows)
 
 
 def _build(connection: Connection, rows: Sequence[AnyRow]) -> list[Agent]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, delete, insert
+from sqlalchemy import Connection, bindparam, delete, insert
 
 from spire_py.errors import InvalidArgument
 from spire_py.model.join_token import JoinToken
@@ -12,6 +12,9 @@ from spire_py.server.datastore.sql import schema
 from spire_py.server.datastore.sql.store import Store
 
 _TOKENS = schema.join_tokens.c
+_TAKE = (
+    delete(schema.join_tokens).where(_TOKENS.token == bindparam("value")).returning(_TOKENS.expiry)
+)
 
 
 class JoinTokenStore(Store):
@@ -52,9 +55,7 @@ def _create(connection: Connection, token: JoinToken, now: datetime) -> None:
 
 def _take(connection: Connection, value: str) -> JoinToken | None:
     # One statement: of several transactions that delete a row, only one sees it deleted.
-    taken = connection.execute(
-        delete(schema.join_tokens).where(_TOKENS.token == value).returning(_TOKENS.expiry)
-    ).first()
+    taken = connection.execute(_TAKE, {"value": value}).first()
     if taken is None:
         return None
     return JoinToken(value, datetime.fromtimestamp(taken.expiry or 0, UTC))
