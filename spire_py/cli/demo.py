@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -56,6 +57,8 @@ plugins {{
 
 def _demo(flags: Flags) -> int:
     start = time.monotonic()
+    # Both daemons must end with the demo, however it ends.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="spire-py-demo-"))
     try:
         with _daemons(folder) as demo:
