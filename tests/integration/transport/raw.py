@@ -88,6 +88,7 @@ class RawClient:
         self._reader = reader
         self._writer = writer
         self._decoder = Decoder()
+        self.seen: list[Frame] = []
 
     def send(self, *parts: bytes) -> None:
         self._writer.write(b"".join(parts))
@@ -114,7 +115,8 @@ class RawClient:
                 payload = await self._reader.readexactly(int.from_bytes(head[:3]))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
-        return Frame(head[3], head[4], int.from_bytes(head[5:9]), payload)
+        self.seen.append(Frame(head[3], head[4], int.from_bytes(head[5:9]), payload))
+        return self.seen[-1]
 
     async def read_until(self, kind: int) -> Frame:
         """The next frame of a kind; acknowledgements are not counted."""

@@ -83,8 +83,7 @@ def _refused_streams() -> list[bytes]:
 
 def _data_after_the_end() -> list[bytes]:
     return [
-        headers(stream, end=True, method="Bidi") + frame(DATA, 0, stream, b"x")
-        for stream in range(1, 2 * COUNT, 2)
+        request(stream, b"hang") + frame(DATA, 0, stream, b"x") for stream in range(1, 2 * COUNT, 2)
     ]
 
 
