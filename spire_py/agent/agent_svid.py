@@ -101,6 +101,7 @@ class SVIDKeeper:
 
     Args:
         on_change: called once a new SVID is in `svid`, to leave the connections made with the old.
+        saved: whether what is in `svid` is in `store`, too. What is not is tried again.
     """
 
     def __init__(
@@ -113,7 +114,9 @@ class SVIDKeeper:
         clock: Clock,
         strategy: RotationStrategy,
         on_change: Callable[[], None],
+        saved: bool = True,
     ) -> None:
+        self._saved = svid.value if saved else None
         self._svid = svid
         self._issuer = issuer
         self._keys = keys
@@ -145,6 +148,7 @@ class SVIDKeeper:
             if current is not self.svid:
                 current = self.svid
                 rotate_at = self._strategy.rotate_at(current.not_before, current.not_after)
+            await self._save_at_last()
             try:
                 if self._distrusted or self._clock.now() >= rotate_at:
                     await self._rotate(current)
@@ -211,22 +215,44 @@ class SVIDKeeper:
         log.debug("Reattesting node")
         key = await next_key(self._keys, current.key)
         issued = await self._issuer.attest(make_csr(key.private_key))
-        await self._adopt(AgentSVID.from_chain(issued.chain, key, reattestable=issued.reattestable))
+        svid = AgentSVID.from_chain(issued.chain, key, reattestable=issued.reattestable)
+        # The server has forgotten the former one already.
+        await self._save(svid)
+        self._adopt(svid)
         log.info("Successfully reattested node", spiffe_id=str(self.svid.id))
 
     async def _renew(self, current: AgentSVID) -> None:
         log.debug("Rotating agent SVID")
         key = await next_key(self._keys, current.key)
         chain = await self._issuer.renew(make_csr(key.private_key))
-        await self._adopt(AgentSVID.from_chain(chain, key, reattestable=False))
+        svid = AgentSVID.from_chain(chain, key, reattestable=False)
+        # Stored before its first use: that use makes the server refuse the former one for good,
+        # and an agent that ends then must find the new one. A full disk is given some time.
+        last_quarter = current.not_after - (current.not_after - current.not_before) / 4
+        await self._save(svid, insist=self._clock.now() < last_quarter)
+        self._adopt(svid)
         log.info("Successfully rotated agent SVID", spiffe_id=str(self.svid.id))
 
-    async def _adopt(self, svid: AgentSVID) -> None:
-        # Stored before its first use: that use makes the server refuse the former one for good.
+    async def _save(self, svid: AgentSVID, *, insist: bool = False) -> None:
         try:
             await self._store.store_svid(svid)
         except SpireError as error:
+            if insist:
+                raise
             log.warning("Could not store SVID", error=str(error))
+        else:
+            self._saved = svid
+
+    async def _save_at_last(self) -> None:
+        """Store what could not be stored when it came."""
+        if self._saved is self.svid:
+            return
+        async with self._turn:
+            await self._save(self.svid)
+        if self._saved is self.svid:
+            log.info("SVID stored")
+
+    def _adopt(self, svid: AgentSVID) -> None:
         self._distrusted = False
         self._svid.set(svid)
         self._on_change()

@@ -99,6 +99,26 @@ def own_bundle_from_pb(message: types_pb2.Bundle, trust_domain: TrustDomain) -> 
     return bundle
 
 
+async def attest_first(
+    channel: Channel, attestor: AgentNodeAttestor, keys: KeyManager, current: ManagedKey | None
+) -> AgentSVID:
+    """The first attestation of a start, with a new key beside the current one.
+
+    Raises:
+        SpireError: any step failed.
+    """
+    log.info("SVID is not found. Starting node attestation")
+    key = await next_key(keys, current)
+    issued = await attest_over(channel, attestor, make_csr(key.private_key))
+    svid = AgentSVID.from_chain(issued.chain, key, reattestable=issued.reattestable)
+    log.info(
+        "Node attestation was successful",
+        spiffe_id=str(svid.id),
+        reattestable=svid.reattestable,
+    )
+    return svid
+
+
 class NodeAttestation:
     """Attests this node anew, over a connection of its own that shows no certificate.
 
@@ -114,27 +134,6 @@ class NodeAttestation:
         """Attest; raises what `attest_over` raises."""
         async with self._channel() as channel:
             return await attest_over(channel, self._attestor, csr)
-
-    async def attest_first(
-        self, keys: KeyManager, current: ManagedKey | None, trust_domain: TrustDomain
-    ) -> tuple[AgentSVID, Bundle]:
-        """Attest and get the newest bundle over the same connection.
-
-        Raises:
-            SpireError: any step failed.
-        """
-        log.info("SVID is not found. Starting node attestation")
-        key = await next_key(keys, current)
-        async with self._channel() as channel:
-            issued = await attest_over(channel, self._attestor, make_csr(key.private_key))
-            bundle = await fetch_bundle_over(channel, trust_domain)
-        svid = AgentSVID.from_chain(issued.chain, key, reattestable=issued.reattestable)
-        log.info(
-            "Node attestation was successful",
-            spiffe_id=str(svid.id),
-            reattestable=svid.reattestable,
-        )
-        return svid, bundle
 
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[Channel]:

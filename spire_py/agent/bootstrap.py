@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from spire_py.agent.agent_svid import KEY_IDS, AgentSVID
-from spire_py.agent.attestation import NodeAttestation
+from spire_py.agent.attestation import attest_first, fetch_bundle_over
 from spire_py.agent.server_connection import ServerAddress, open_channel, open_insecure_channel
 from spire_py.agent.storage import AgentStorage
 from spire_py.agent.trust_bundle import bundle_of, fetch_trust_bundle
 from spire_py.config.agent import AgentSection
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.crypto.keys import public_key_der
-from spire_py.errors import FailedPrecondition, InvalidArgument
+from spire_py.errors import FailedPrecondition, InvalidArgument, SpireError
 from spire_py.plugin_api.key_manager import KeyManager, ManagedKey
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
 from spire_py.runtime.clock import Clock
@@ -54,6 +54,8 @@ class FirstIdentity:
 
     svid: AgentSVID
     bundle: Bundle
+    saved: bool
+    """Whether the next start will find it; not so on a full disk."""
 
 
 class Bootstrap:
@@ -75,6 +77,8 @@ class Bootstrap:
         self._keys = keys
         self._storage = storage
         self._clock = clock
+        self._attested: AgentSVID | None = None
+        """Should a later step fail, the next try begins there: a join token is good for one."""
 
     async def first_identity(self) -> FirstIdentity:
         """One try.
@@ -91,18 +95,25 @@ class Bootstrap:
         svid, key = self._load_svid({name: keys[name] for name in KEY_IDS if name in keys})
         if svid is None:
             await self._note_attempt()
-            attestation = NodeAttestation(
-                open_channel=lambda: self._attestation_channel(bundle), attestor=self._attestor
-            )
-            svid, bundle = await attestation.attest_first(
-                self._keys, key, self._config.trust_domain
-            )
+            svid, bundle = await self._attest(key, bundle)
         elif bundle is None:
             raise FailedPrecondition("SVID loaded but no bundle in cache")
         else:
             log.info("SVID loaded", spiffe_id=str(svid.id))
-        await self._keep(svid, bundle)
-        return FirstIdentity(svid, bundle)
+        return FirstIdentity(svid, bundle, await self._keep(svid, bundle))
+
+    async def _attest(
+        self, key: ManagedKey | None, bundle: Bundle | None
+    ) -> tuple[AgentSVID, Bundle]:
+        """Attest and get the newest bundle over the same connection."""
+        channel = self._attestation_channel(bundle)
+        try:
+            if self._attested is None:
+                self._attested = await attest_first(channel, self._attestor, self._keys, key)
+            newest = await fetch_bundle_over(channel, self._config.trust_domain)
+        finally:
+            await channel.aclose()
+        return self._attested, newest
 
     async def _load_bundle(self) -> Bundle | None:
         stored = self._storage.data.bundle
@@ -113,6 +124,8 @@ class Bootstrap:
     def _load_svid(self, keys: dict[str, ManagedKey]) -> tuple[AgentSVID | None, ManagedKey | None]:
         """The stored SVID if it is good, and the key whose slot is to be left alone."""
         data = self._storage.data
+        if self._attested is not None:
+            return None, None
         if not data.svid:
             if keys:
                 log.warning("Keys recovered, but no SVID found. Generating new keypair")
@@ -150,16 +163,30 @@ class Bootstrap:
             connection_attempts=data.connection_attempts + 1,
         )
 
-    async def _keep(self, svid: AgentSVID, bundle: Bundle) -> None:
-        await asyncio.to_thread(
-            self._storage.store,
-            svid=svid.chain,
-            reattestable=svid.reattestable,
-            bundle=tuple(authority.der for authority in bundle.x509_authorities),
-            bootstrap_use=USE_REBOOTSTRAP,
-            bootstrap_start_time=None,
-            connection_attempts=0,
-        )
+    async def _keep(self, svid: AgentSVID, bundle: Bundle) -> bool:
+        """Store what the agent has now; a failure is no reason to lose it again."""
+        try:
+            await asyncio.to_thread(store_identity, self._storage, svid, bundle)
+        except SpireError as error:
+            log.warning("Could not store SVID", error=str(error))
+            return False
+        return True
+
+
+def store_identity(storage: AgentStorage, svid: AgentSVID, bundle: Bundle) -> None:
+    """Write all that the next start needs.
+
+    Raises:
+        Internal: it could not be written.
+    """
+    storage.store(
+        svid=svid.chain,
+        reattestable=svid.reattestable,
+        bundle=tuple(authority.der for authority in bundle.x509_authorities),
+        bootstrap_use=USE_REBOOTSTRAP,
+        bootstrap_start_time=None,
+        connection_attempts=0,
+    )
 
 
 def join_token_or(attestor: AgentNodeAttestor, token: str) -> AgentNodeAttestor:

@@ -14,8 +14,10 @@ from spire_py._proto.envoy import secret_pb2
 from spire_py._proto.grpc import health_pb2
 from spire_py._proto.spire.agent import debug_pb2
 from spire_py._proto.spire.api.agent import logger_pb2
+from spire_py._proto.spire_py import explain_pb2
 from spire_py.agent.api.caller import CallerAttestor, Callers, require_security_header
 from spire_py.agent.api.debug import DebugAPI
+from spire_py.agent.api.explain import ExplainAPI
 from spire_py.agent.api.health import HealthAPI
 from spire_py.agent.api.logger import LoggerAPI
 from spire_py.agent.api.reflection import reflection_services
@@ -41,6 +43,7 @@ _SDS: FileDescriptor = secret_pb2.DESCRIPTOR
 _HEALTH: FileDescriptor = health_pb2.DESCRIPTOR
 _DEBUG: FileDescriptor = debug_pb2.DESCRIPTOR
 _LOGGER: FileDescriptor = logger_pb2.DESCRIPTOR
+_EXPLAIN: FileDescriptor = explain_pb2.DESCRIPTOR
 _API_NAMES = {
     (True, True): "Workload and SDS APIs",
     (False, True): "SDS API",
@@ -56,12 +59,14 @@ def agent_services(
     attestor: CallerAttestor,
     jwt_svids: JWTSVIDs,
     probe: WorkloadAPIProbe,
+    explain: ExplainAPI,
     clock: Clock,
 ) -> list[Service]:
     """The services of the public socket, as configured."""
     callers = Callers(attestor=attestor, limits=RateLimits(_limits(config), clock))
     services = [
         Service(_HEALTH.services_by_name["Health"], HealthAPI(healthy=probe.is_healthy)),
+        Service(_EXPLAIN.services_by_name["Explain"], explain),
     ]
     if not config.disable_workload_api:
         api = WorkloadAPI(

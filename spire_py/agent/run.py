@@ -12,9 +12,10 @@ from pathlib import Path
 
 from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, SVIDKeeper
 from spire_py.agent.api.debug import AgentFacts, DebugAPI
+from spire_py.agent.api.explain import ExplainAPI
 from spire_py.agent.api.logger import LoggerAPI
 from spire_py.agent.attestation import NodeAttestation, retry
-from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or
+from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or, store_identity
 from spire_py.agent.change_listener import ChangeListener
 from spire_py.agent.endpoints import agent_services, serve_admin, serve_endpoints
 from spire_py.agent.health import WorkloadAPIProbe
@@ -167,12 +168,18 @@ class Agent:
             bundle=identity.bundle, max_svids=self._config.x509_svid_cache_max_size or 1000
         )
         async with self._server_client(svid, cache) as client:
-            parts = self._parts(svid, cache, client)
+            parts = self._parts(svid, cache, client, saved=identity.saved)
             await self._first_sync(client, parts)
+            attestation = WorkloadAttestation(self._plugins.workload_attestors)
             services = agent_services(
                 self._config,
                 workloads=cache,
-                attestor=WorkloadAttestation(self._plugins.workload_attestors),
+                attestor=attestation,
+                explain=ExplainAPI(
+                    examiner=attestation,
+                    known=cache,
+                    last_sync=lambda: parts.synchronizer.last_success,
+                ),
                 jwt_svids=parts.jwt_svids,
                 probe=probe,
                 clock=self._clock,
@@ -189,8 +196,10 @@ class Agent:
                 probe.started = True
                 parts.start(tasks)
 
-    def _parts(self, svid: Watch[AgentSVID], cache: WorkloadCache, client: ServerClient) -> _Parts:
-        keeper = self._keeper(svid, cache, client)
+    def _parts(
+        self, svid: Watch[AgentSVID], cache: WorkloadCache, client: ServerClient, *, saved: bool
+    ) -> _Parts:
+        keeper = self._keeper(svid, cache, client, saved=saved)
         rebootstrap = self._rebootstrap(lambda: synchronizer.last_success)
         rebootstrap.require_reattestable(svid.value.reattestable)
         healer = _Healer(keeper, rebootstrap)
@@ -237,6 +246,8 @@ class Agent:
             storage=self._storage,
             clock=self._clock,
         )
+        # Keys that cannot be read now cannot be read later: that ends the start at once.
+        await self._plugins.key_manager.get_keys()
         rebootstrap = self._rebootstrap(lambda: None)
 
         async def attempt() -> FirstIdentity:
@@ -294,7 +305,7 @@ class Agent:
         )
 
     def _keeper(
-        self, svid: Watch[AgentSVID], cache: WorkloadCache, client: ServerClient
+        self, svid: Watch[AgentSVID], cache: WorkloadCache, client: ServerClient, *, saved: bool
     ) -> SVIDKeeper:
         attestation = NodeAttestation(
             open_channel=lambda: open_channel(self._address, bundle=lambda: cache.bundle),
@@ -304,7 +315,8 @@ class Agent:
             svid=svid,
             issuer=_Issuer(client, attestation),
             keys=self._plugins.key_manager,
-            store=_Store(self._storage),
+            store=_Store(self._storage, lambda: cache.bundle),
+            saved=saved,
             clock=self._clock,
             strategy=self._strategy,
             on_change=client.reconnect,
@@ -369,15 +381,14 @@ class _Issuer:
 
 
 class _Store:
-    """The agent's SVID on the disk."""
+    """The agent's SVID on the disk, with the bundle that goes with it."""
 
-    def __init__(self, storage: AgentStorage) -> None:
+    def __init__(self, storage: AgentStorage, bundle: Callable[[], Bundle]) -> None:
         self._storage = storage
+        self._bundle = bundle
 
     async def store_svid(self, svid: AgentSVID) -> None:
-        await asyncio.to_thread(
-            self._storage.store, svid=svid.chain, reattestable=svid.reattestable
-        )
+        await asyncio.to_thread(store_identity, self._storage, svid, self._bundle())
 
     async def delete_svid(self) -> None:
         try:

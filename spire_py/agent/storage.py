@@ -56,7 +56,7 @@ class AgentStorage:
             text = _read(directory / FILE_NAME)
         except OSError as error:
             raise Internal(f"failed to open storage: {directory}: {error.strerror}") from error
-        return cls(directory, AgentData() if text is None else _parse(text))
+        return cls(directory, AgentData() if text is None else _parse(directory / FILE_NAME, text))
 
     @property
     def data(self) -> AgentData:
@@ -94,9 +94,11 @@ def _read(path: Path) -> bytes | None:
     return text
 
 
-def _parse(text: bytes) -> AgentData:
+def _parse(path: Path, text: bytes) -> AgentData:
     try:
         document = json.loads(text)
+        if not isinstance(document, dict):
+            raise InvalidArgument("it holds no object")
         return AgentData(
             svid=_certificates(document.get("svid")),
             bundle=_certificates(document.get("bundle")),
@@ -105,8 +107,10 @@ def _parse(text: bytes) -> AgentData:
             bootstrap_start_time=_time(document.get("bootstrap_start_time")),
             connection_attempts=int(document.get("connection_attempts", 0)),
         )
-    except (ValueError, TypeError, AttributeError, InvalidArgument) as error:
-        raise Internal(f"failed to open storage: failed to unmarshal data: {error}") from error
+    except (ValueError, TypeError, ArithmeticError, RecursionError, InvalidArgument) as error:
+        raise Internal(
+            f"failed to open storage: failed to unmarshal data of {path}: {error}"
+        ) from error
 
 
 def _certificates(items: Sequence[str] | None) -> tuple[bytes, ...]:

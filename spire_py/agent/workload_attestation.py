@@ -57,23 +57,28 @@ class WorkloadAttestation:
         Raises:
             Unavailable: all attestors failed.
         """
-        outcomes = await self._ask_all(pid)
-        selectors: set[Selector] = set()
-        failures = 0
-        for name, outcome in outcomes.items():
-            if isinstance(outcome, SpireError):
-                failures += 1
-                sentence = f'workload attestor "{name}" failed'
-                log.error(sentence, pid=pid, error=str(outcome))
-            else:
-                selectors.update(outcome)
-        if failures and failures == len(outcomes):
+        selectors, failures = await self.examine(pid)
+        for name, error in failures.items():
+            sentence = f'workload attestor "{name}" failed'
+            log.error(sentence, pid=pid, error=str(error))
+        if failures and len(failures) == len(self._attestors):
             raise Unavailable("workload attestation failed")
         if log.enabled(LogLevel.DEBUG) and pid != os.getpid():
             log.debug(
                 "PID attested to have selectors", pid=pid, selectors=sorted(map(str, selectors))
             )
-        return frozenset(selectors)
+        return selectors
+
+    async def examine(self, pid: int) -> tuple[frozenset[Selector], Mapping[str, SpireError]]:
+        """The selectors of a process, and the attestors that failed, by name."""
+        selectors: set[Selector] = set()
+        failures: dict[str, SpireError] = {}
+        for name, outcome in (await self._ask_all(pid)).items():
+            if isinstance(outcome, SpireError):
+                failures[name] = outcome
+            else:
+                selectors.update(outcome)
+        return frozenset(selectors), failures
 
     async def _ask_all(self, pid: int) -> Mapping[str, tuple[Selector, ...] | SpireError]:
         if len(self._attestors) == 1:

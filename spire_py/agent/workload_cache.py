@@ -145,6 +145,10 @@ class WorkloadCache:
         """When the first SVID is to be rotated; None while there are none."""
         return min((svid.rotate_at for svid in self._svids.values()), default=None)
 
+    def entries(self) -> Iterator[AuthorizedEntry]:
+        """All entries, in no order."""
+        return iter(self._index)
+
     def match(self, selectors: frozenset[Selector]) -> tuple[AuthorizedEntry, ...]:
         """The entries for a workload with these selectors, sorted by entry ID."""
         group = self._groups.get(selectors) or self._idle.get(selectors)

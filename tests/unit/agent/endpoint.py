@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from spire_py._proto import workload_pb2
+from spire_py.agent.api.explain import ExplainAPI
 from spire_py.agent.authorized_entry import AuthorizedEntry
 from spire_py.agent.endpoints import agent_services, serve_endpoints
 from spire_py.agent.health import WorkloadAPIProbe
@@ -158,10 +159,12 @@ async def open_endpoint(**config: Any) -> AsyncIterator[Endpoint]:
         path = Path(directory) / "public" / "api.sock"
         settings = section(socket_path=str(path), **config)
         probe = WorkloadAPIProbe(path)
+        attestation = WorkloadAttestation({"fake": attestor})
         services = agent_services(
             settings,
             workloads=cache,
-            attestor=WorkloadAttestation({"fake": attestor}),
+            attestor=attestation,
+            explain=ExplainAPI(examiner=attestation, known=cache, last_sync=clock.now),
             jwt_svids=JWTCache(signer=signer, clock=clock, max_svids=1000),
             probe=probe,
             clock=clock,

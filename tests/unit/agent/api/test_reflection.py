@@ -33,6 +33,7 @@ async def test_the_services_are_listed_and_further_ones_are_separate(
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "spire_py.explain.v1.Explain",
     ]
 
 
