@@ -106,6 +106,10 @@ class Connection(Outbound):
             self._parse(self._rest + data if self._rest else bytes(data))
         except ConnectionFault as fault:
             self.fail(fault.code, fault.reason)
+        except Exception:
+            # A bug. What else was in this read is lost, so the connection cannot go on.
+            self.fail(ErrorCode.INTERNAL_ERROR)
+            raise
         finally:
             self.flush_batch()
 

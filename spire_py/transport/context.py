@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from spire_py.runtime.clock import Clock
 
 from .headers import Header
-from .metadata import Metadata
+from .metadata import Metadata, encode_pair
 from .peer import Peer
 
 
@@ -51,5 +51,11 @@ class CallContext:
         return max(0.0, self._deadline - self._clock.monotonic())
 
     def set_trailing_metadata(self, *pairs: tuple[str, str | bytes]) -> None:
-        """Send `pairs` after the answer; names that end in `-bin` take bytes, others text."""
+        """Send `pairs` after the answer; names that end in `-bin` take bytes, others text.
+
+        Raises:
+            Internal: a pair that cannot be sent.
+        """
+        for name, value in pairs:
+            encode_pair(name, value)
         self.trailing_metadata = pairs

@@ -112,7 +112,9 @@ class ServerCall(MessageStream):
             self._end_early(error)
 
     def on_closed(self, _code: ErrorCode) -> None:
-        self._end(StatusCode.CANCELLED)
+        if not self._ended:
+            self._end()
+            self._tell(StatusCode.CANCELLED)
         self._cancel()
 
     def _last_request(self, data: bytes) -> bytes:
@@ -211,8 +213,9 @@ class ServerCall(MessageStream):
                 )
             )
         )
-        self._end(StatusCode.OK)
+        self._end()
         self.on_sent()
+        self._tell(StatusCode.OK)
 
     def _send_message(self, message: bytes) -> None:
         if self._ended:
@@ -251,11 +254,12 @@ class ServerCall(MessageStream):
     def _send_trailers(self, code: StatusCode, block: bytes) -> None:
         if self._ended:
             return
-        self._end(code)
+        self._end()
         if not self._headers_sent:
             self._headers_sent = True
             block = _RESPONSE + block
         self.finish(header_frames(self.id, block, END_STREAM))
+        self._tell(code)
 
     def on_sent(self) -> None:
         if not self.remote_closed and not self.closed:
@@ -266,7 +270,7 @@ class ServerCall(MessageStream):
 
     # The end.
 
-    def _end(self, code: StatusCode) -> None:
+    def _end(self) -> None:
         """The outcome is known; what was buffered of the request is let go."""
         if self._ended:
             return
@@ -277,6 +281,8 @@ class ServerCall(MessageStream):
         if self._headers_sent or not self.closed:
             # Whoever leaves a stream after its first message made a call as good as any other.
             self.connection.budget.earn()
+
+    def _tell(self, code: StatusCode) -> None:
         if self._server.observe is not None:
             seconds = self.connection.clock.monotonic() - self._started_at
             self._server.observe(self.context, code, seconds)

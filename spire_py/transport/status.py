@@ -66,10 +66,14 @@ def error_from_http_status(status: bytes) -> SpireError:
 
 def _status_message(code: StatusCode, message: str, details: tuple[bytes, ...]) -> bytes:
     from google.protobuf.any_pb2 import Any
+    from google.protobuf.message import DecodeError
 
     from spire_py._proto.google.rpc.status_pb2 import Status
 
-    anys = [Any.FromString(detail) for detail in details]
+    try:
+        anys = [Any.FromString(detail) for detail in details]
+    except DecodeError:
+        anys = []  # the status must get through whatever its details are
     return Status(code=int(code), message=message, details=anys).SerializeToString()
 
 

@@ -308,3 +308,38 @@ async def test_many_calls_at_once_over_one_connection(
         answers = await asyncio.gather(*(unary(channel)(text(body), timeout=60) for body in bodies))
         assert [answer.value for answer in answers] == bodies
         assert server.connections == 1
+
+
+async def test_metadata_that_cannot_be_sent_is_a_bug_and_not_a_call_without_end(
+    socket_path: Path, channel: grpc.aio.Channel
+) -> None:
+    async def misuse(context: CallContext) -> None:
+        context.set_trailing_metadata(("x-note", "two\nlines"))
+
+    async with serving(socket_path, authorize=misuse):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await unary(channel)(text("x"), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+
+
+async def test_broken_details_do_not_keep_the_status_back(
+    socket_path: Path, channel: grpc.aio.Channel
+) -> None:
+    async def refuse(context: CallContext) -> None:
+        raise PermissionDenied("no", details=(b"\xff\xff",))
+
+    async with serving(socket_path, authorize=refuse):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await unary(channel)(text("x"), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_an_observer_that_fails_does_not_keep_the_answer_back(
+    socket_path: Path, channel: grpc.aio.Channel
+) -> None:
+    def observe(context: CallContext, code: StatusCode, seconds: float) -> None:
+        raise ValueError("a bug")
+
+    async with serving(socket_path, observe=observe):
+        for _ in range(2):
+            assert (await unary(channel)(text("x"), timeout=30)).value == b"x"
