@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Mapping, Sequence
+from types import FrameType
 from typing import cast
 
 from spire_py.cli import flags as flag_parser
@@ -39,6 +41,7 @@ SERVER_COMMANDS: Mapping[str, str] = {
     "validate": f"{_SERVER}.run:VALIDATE",
 }
 AGENT_COMMANDS: Mapping[str, str] = {
+    "api explain": f"{_AGENT}.api_explain:EXPLAIN",
     "api fetch": f"{_AGENT}.api_x509:FETCH",
     "api fetch jwt": f"{_AGENT}.api_jwt:FETCH",
     "api fetch x509": f"{_AGENT}.api_x509:FETCH",
@@ -80,7 +83,14 @@ def spire_py() -> None:
 
 def _start(program: str, commands: Mapping[str, str]) -> None:
     sys.excepthook = report_bug
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # A handler of its own, so that asyncio leaves it: asyncio's would wait for a blocked read.
+        signal.signal(signal.SIGINT, _interrupt)
     sys.exit(run(program, commands, sys.argv[1:]))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def run(program: str, commands: Mapping[str, str], words: Sequence[str]) -> int:
