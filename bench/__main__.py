@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ def main(words: Sequence[str]) -> int:
     """Measure what is asked for and print it. Returns the exit code."""
     options = _options(words)
     rows = options.only or list(ROWS)
+    # An installed daemon has its byte code: without it each start would compile all modules anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         program()
         results = measure(rows, options.runs or (_LONG_RUNS if options.long else _RUNS))
