@@ -35,6 +35,7 @@ _ACCEPTS_PER_TURN = 64
 _ACCEPT_PAUSE_SECONDS = 0.5
 _HOUSEKEEPING = timedelta(seconds=1)
 _CANCEL_SECONDS = 5.0
+_LAST_READ_SECONDS = 1.0
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -80,6 +81,7 @@ class Server:
         self._listeners: list[_Listener] = []
         self._connections: set[ServerConnection] = set()
         self._open: Counter[object] = Counter()
+        self._open_count = 0
         self._turned_away = 0
         self._housekeeping: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
@@ -88,7 +90,7 @@ class Server:
     @property
     def connections(self) -> int:
         """Open connections, those in their handshake included."""
-        return self._open.total()
+        return self._open_count
 
     @property
     def calls(self) -> int:
@@ -157,6 +159,10 @@ class Server:
         self._calls.cancel()
         await self._calls.wait(_CANCEL_SECONDS)
         await self._handshakes.wait(_CANCEL_SECONDS)
+        # Clients close as soon as they have read what was sent last.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_READ_SECONDS):
+                await self._wait_until_empty()
         for connection in tuple(self._connections):
             connection.transport.abort()
 
@@ -228,6 +234,7 @@ class Server:
             sock.close()
             return
         self._open[key] += 1
+        self._open_count += 1
         if listener.tls is None:
             connection = self._connection(listener, peer, key)
             self._begin(
@@ -263,6 +270,7 @@ class Server:
         transport.start()
 
     def _leave(self, key: object) -> None:
+        self._open_count -= 1
         self._open[key] -= 1
         if self._open[key] <= 0:
             del self._open[key]
