@@ -327,16 +327,17 @@ class Channel:
         raise last
 
     async def _connect_to(self, address: Address) -> ClientConnection:
+        context = None if self._tls is None else self._tls()
         sock = await connect(address)
         connection = ClientConnection(
             limits=self._limits, clock=self._clock, lost=self._open.discard
         )
-        if self._tls is None:
+        if context is None:
             transport = SocketTransport(
                 sock, connection, write_buffer_bytes=self._limits.write_buffer_bytes
             )
         else:
-            transport = await self._shake_hands(sock, connection, self._tls())
+            transport = await self._shake_hands(sock, connection, context)
         self._open.add(connection)
         transport.start()
         try:
@@ -366,6 +367,7 @@ class Channel:
                 self._verify_peer(verified_chain(transport.tls))
         except BaseException:
             transport.discard()
+            connection.connection_lost()  # its clock ticks since it was made
             raise
         return transport
 
