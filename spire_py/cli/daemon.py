@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,9 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 def run_daemon(main: Coroutine[Any, Any, None]) -> int:
     """Run until SIGTERM or SIGINT, which cancel `main`; 1 where it cannot start or breaks."""
     os.umask(os.umask(0o777) | MINIMUM_UMASK)
+    # What was imported stays for good: no collection need look at it again.
+    gc.freeze()
+    gc.enable()
     try:
         asyncio.run(_until_signal(main))
     except SpireError as error:
