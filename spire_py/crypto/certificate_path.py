@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 
@@ -60,7 +61,14 @@ def _reason(error: Exception) -> str:
 
 @lru_cache(maxsize=256)
 def _store(anchors: tuple[bytes, ...]) -> verification.Store:
-    return verification.Store([CertificateFacts(der).certificate for der in anchors])
+    readable = []
+    for der in anchors:
+        # One that cannot be read must not take the trust in the others away.
+        with suppress(InvalidCertificate):
+            readable.append(CertificateFacts(der).certificate)
+    if not readable:
+        raise InvalidCertificate("no CA certificate to trust can be read")
+    return verification.Store(readable)
 
 
 def _ca_may_sign(

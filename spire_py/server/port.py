@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from spire_py.crypto.certificate import CertificateFacts
+from spire_py.crypto.issuer_names import issuer_names
 from spire_py.errors import PermissionDenied
 from spire_py.runtime.clock import Clock
 from spire_py.server.policy import PeerSVID
@@ -68,10 +70,33 @@ class PortTLS:
             self._context = server_context(
                 chain=svid.chain,
                 key=svid.private_key,
-                roots={a.der for bundle in bundles.values() for a in bundle.x509_authorities},
+                roots=self._roots(svid, bundles),
             )
             self._made_of = parts
         return self._context
+
+    def _roots(self, svid: ServerSVID, bundles: Mapping[TrustDomain, Bundle]) -> set[bytes]:
+        """Our authorities, and those foreign ones that cannot be taken for one of ours.
+
+        TLS finds the issuer of a client's certificate by name and key ID among all of them, and
+        tries no second one: a foreign bundle could shut all our agents out.
+        """
+        ours = {
+            a.der
+            for bundle in bundles.values()
+            for a in bundle.x509_authorities
+            if bundle.trust_domain == self._trust_domain
+        }
+        issuers = [issuer_names(der) for der in (*ours, *svid.chain[1:])]
+        foreign = {a.der for bundle in bundles.values() for a in bundle.x509_authorities} - ours
+        alike = {der for der in foreign if issuer_names(der).may_be_any_of(issuers)}
+        for der in alike:
+            log.warning(
+                "foreign_authority_ignored",
+                reason="it could be taken for one of ours",
+                sha256=hashlib.sha256(der).hexdigest(),
+            )
+        return ours | (foreign - alike)
 
     def verify(self, chain: tuple[bytes, ...]) -> PeerSVID:
         """Who a client is, by the chain that TLS has verified.

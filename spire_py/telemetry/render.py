@@ -13,6 +13,9 @@ from typing import Any
 from spire_py.config.durations import format_duration
 
 _PLAIN = re.compile(r"[A-Za-z0-9\-._/@^+]*")
+MAX_VALUE_CHARACTERS = 16_384
+"""Of a value or message in a line; what is longer is cut: a peer may have written it."""
+
 _FIXED = ("time", "level", "msg", "logrus_error")
 _ESCAPES = {
     "\a": "\\a",
@@ -45,7 +48,7 @@ def text_line(
 def json_line(time: datetime, level: str, message: str, fields: Mapping[str, Any]) -> str:
     """One line of logrus's JSON format, without its newline; all keys are sorted by name."""
     data = {key: _json_value(value) for key, value in _without_clashes(fields).items()}
-    data.update(time=rfc3339(time, fractions=True), level=level, msg=message)
+    data.update(time=rfc3339(time, fractions=True), level=level, msg=_bounded(message))
     text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace").decode().translate(_HTML)
 
@@ -104,11 +107,14 @@ def _json_value(value: object) -> object:
         return rfc3339(
             value.astimezone() if value.tzinfo else value.replace(tzinfo=UTC), fractions=True
         )
+    text = go_text(value)
+    if len(text) > MAX_VALUE_CHARACTERS:
+        return _bounded(text)
     if isinstance(value, Mapping):
         return {go_text(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_json_value(item) for item in value]
-    return go_text(value)
+    return text
 
 
 def _without_clashes(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -118,7 +124,14 @@ def _without_clashes(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return {f"fields.{key}" if key in _FIXED else key: value for key, value in fields.items()}
 
 
+def _bounded(text: str) -> str:
+    if len(text) <= MAX_VALUE_CHARACTERS:
+        return text
+    return f"{text[:MAX_VALUE_CHARACTERS]}...({len(text)} characters)"
+
+
 def _quoted(text: str) -> str:
+    text = _bounded(text)
     if _PLAIN.fullmatch(text):
         return text
     return '"' + "".join(map(_escaped, text)) + '"'

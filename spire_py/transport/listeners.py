@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import socket
+import stat
 from pathlib import Path
 
 from spire_py.errors import FailedPrecondition, InvalidArgument
@@ -31,7 +32,7 @@ def bind_unix(path: Path, *, mode: int, directory_mode: int) -> socket.socket:
         _make_directory(path.parent, directory_mode)
         _remove_stale(path)
         sock.bind(str(path))
-        path.chmod(mode)
+        _set_mode(path, mode)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except OSError as error:
@@ -48,6 +49,17 @@ def _make_directory(directory: Path, mode: int) -> None:
         return
     directory.mkdir(parents=True, exist_ok=True, mode=mode)
     directory.chmod(mode)  # the process's umask must not narrow it
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    """Not by path: in a directory of somebody else's a link could have taken the socket's place."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise FailedPrecondition(f"{str(path)!r} was replaced while it was made")
+        os.chmod(f"/proc/self/fd/{descriptor}", mode)  # noqa: PTH101 - a descriptor, not a path
+    finally:
+        os.close(descriptor)
 
 
 def _remove_stale(path: Path) -> None:

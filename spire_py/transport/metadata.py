@@ -125,7 +125,8 @@ def format_timeout(seconds: float) -> bytes:
 
 def encode_message(message: str) -> bytes:
     """`grpc-message`: percent-encoded UTF-8, cut where a client might refuse the header's size."""
-    raw = quote(message, safe=_NOT_ESCAPED).encode()
+    # Cut before as well: a message may quote megabytes that a peer sent.
+    raw = quote(message[:_MAX_MESSAGE_BYTES], safe=_NOT_ESCAPED).encode()
     if len(raw) <= _MAX_MESSAGE_BYTES:
         return raw
     cut = raw[:_MAX_MESSAGE_BYTES]

@@ -6,6 +6,7 @@ Roots cannot be taken out of a context, so a change of certificates, keys or roo
 
 from __future__ import annotations
 
+import hashlib
 import os
 import ssl
 import sys
@@ -19,6 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from spire_py.errors import InvalidArgument
+from spire_py.telemetry.logs import get_logger
+
+log = get_logger("transport")
 
 PrivateKey = (
     ec.EllipticCurvePrivateKey
@@ -116,14 +120,26 @@ def _context(protocol: int) -> ssl.SSLContext:
     return context
 
 
-def _load_roots(context: ssl.SSLContext, roots: Iterable[bytes]) -> None:
-    joined = b"".join(roots)
-    if not joined:
+def _load_roots(context: ssl.SSLContext, roots: Sequence[bytes]) -> None:
+    if not roots:
         return
     try:
-        context.load_verify_locations(cadata=joined)
-    except ssl.SSLError as error:
-        raise InvalidArgument("a root certificate cannot be read") from error
+        context.load_verify_locations(cadata=b"".join(roots))
+    except ssl.SSLError:
+        _load_readable_roots(context, roots)
+
+
+def _load_readable_roots(context: ssl.SSLContext, roots: Sequence[bytes]) -> None:
+    """One that OpenSSL cannot read must not take the trust in the others away."""
+    loaded = 0
+    for root in roots:
+        try:
+            context.load_verify_locations(cadata=root)
+            loaded += 1
+        except ssl.SSLError:
+            log.error("root_certificate_unreadable", sha256=hashlib.sha256(root).hexdigest())
+    if not loaded:
+        raise InvalidArgument("no root certificate can be read")
 
 
 def _with_issuer(chain: Sequence[bytes], roots: Sequence[bytes]) -> Sequence[bytes]:

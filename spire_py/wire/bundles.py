@@ -16,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from spire_py._proto.spire.api import types_pb2
+from spire_py.crypto.parse_errors import PARSE_ERRORS
 from spire_py.errors import InvalidArgument
 from spire_py.model.entry import seconds_to_time, time_to_seconds
 from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
@@ -182,8 +183,10 @@ def _der_length(data: bytes) -> int:
 
 def _checked(der: bytes) -> bytes:
     try:
-        x509.load_der_x509_certificate(der)
-    except ValueError as error:
+        certificate = x509.load_der_x509_certificate(der)
+        # Read late by the library; whoever verifies against the bundle would meet the fault.
+        _ = certificate.extensions, certificate.subject, certificate.issuer
+    except PARSE_ERRORS as error:
         raise InvalidArgument("malformed certificate") from error
     return der
 

@@ -39,10 +39,12 @@ def test_the_path_is_no_longer_than_asked_for() -> None:
         verify_path(LEAF, [BETWEEN], anchors=ANCHORS, now=NOW, max_intermediates=0)
 
 
-@pytest.mark.parametrize("where", ["leaf", "intermediate", "anchor"])
-def test_a_malformed_certificate_anywhere_is_refused(where: str) -> None:
+@pytest.mark.parametrize("where", ["leaf", "intermediate", "only anchor"])
+def test_a_malformed_certificate_is_refused(where: str) -> None:
     leaf = b"junk" if where == "leaf" else LEAF
     more = [b"junk"] if where == "intermediate" else []
-    anchors = (*ANCHORS, b"junk") if where == "anchor" else ANCHORS
-    with pytest.raises(InvalidCertificate, match="malformed"):
+    anchors = (b"junk",) if where == "only anchor" else ANCHORS
+    with pytest.raises(
+        InvalidCertificate, match=r"malformed|no CA certificate to trust can be read"
+    ):
         verify_path(leaf, [BETWEEN, *more], anchors=anchors, now=NOW, max_intermediates=3)

@@ -18,6 +18,7 @@ from spire_py.telemetry.logs import (
     get_logger,
     log_config_warnings,
 )
+from spire_py.telemetry.render import json_line, text_line
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
 TIME = 'time="2026-01-02T03:04:05Z"'
@@ -304,3 +305,16 @@ def test_warnings_of_the_configuration_are_marked_as_in_spire(captured: Captured
         f"{TIME} level=warning msg=a line=5",
         f"{TIME} level=warning msg=b alert=true alert_type=deprecated_config",
     ]
+
+
+@pytest.mark.parametrize("format_", ["text", "json"])
+@pytest.mark.parametrize("value", ["x" * 10**6, ["x"] * 10**6, {"x": "y" * 10**6}])
+def test_a_value_that_would_fill_the_disk_is_cut(format_: str, value: object) -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    line = (
+        json_line(now, "info", "x" * 10**6, {"f": value})
+        if format_ == "json"
+        else text_line(now, "info", "x" * 10**6, {"f": value}, fractions=False)
+    )
+    assert len(line) < 40_000
+    assert "characters)" in line
