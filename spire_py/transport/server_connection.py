@@ -178,7 +178,14 @@ class ServerConnection(Connection):
     def on_goaway(self, _last_stream_id: int, _code: int) -> None:
         """The client will open no more streams; the running ones may end."""
         self.draining = True
-        self._close_if_drained()
+        if self.streams:
+            return
+        self.flush_batch()
+        if self.transport.unsent_bytes:
+            self.close()
+        else:  # there is nothing that the client could miss
+            self.closed = True
+            self.transport.abort_soon()
 
     def on_lost(self) -> None:
         self._lost(self)

@@ -123,6 +123,11 @@ class SocketTransport:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, self.abort)
 
+    def abort_soon(self) -> None:
+        """As `abort`, for those who are in the middle of something: in the loop's next turn."""
+        self._closing = True
+        self._loop.call_soon(self.abort)
+
     def abort(self) -> None:
         """Close at once; what waits is lost."""
         if self._fd < 0:
@@ -132,8 +137,9 @@ class SocketTransport:
         fd, self._fd = self._fd, -1
         self._closing = True
         self._loop.remove_reader(fd)
-        self._loop.remove_writer(fd)
-        self._unsent.clear()
+        if self._unsent:
+            self._loop.remove_writer(fd)
+            self._unsent.clear()
         self._sock.close()
         self._handler.connection_lost()
 
@@ -156,17 +162,12 @@ class SocketTransport:
         if len(unsent) > self._buffer_limit:
             self.paused = True
             if len(unsent) > self._buffer_limit * _HARD_FACTOR:
-                self._fail_soon()
+                self.abort_soon()
 
     def _stop_sending(self) -> None:
         # The peer takes nothing more, but what it sent before may still be there to be read.
         self._broken = True
         self._abort_after(_LINGER_SECONDS)
-
-    def _fail_soon(self) -> None:
-        # Not at once: whoever writes is in the middle of its own work.
-        self._closing = True
-        self._loop.call_soon(self.abort)
 
     def _on_writable(self) -> None:
         try:
@@ -265,7 +266,7 @@ class TlsTransport(SocketTransport):
         try:
             self._tls.write(data)
         except ssl.SSLError:
-            self._fail_soon()
+            self.abort_soon()
             return
         self._send(self._outgoing.read())
 
