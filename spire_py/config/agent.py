@@ -25,6 +25,7 @@ from spire_py.config.problems import ConfigWarning
 from spire_py.config.reader import Reader, Section
 from spire_py.config.shared import HealthChecks, Telemetry, check_shared
 from spire_py.config.tree import Body
+from spire_py.config.unavailable import check_agent_keys, check_telemetry
 
 __all__ = [
     "DEFAULT_PATH",
@@ -133,6 +134,8 @@ def read_agent_config(
     check_agent(agent, reader)
     check_experimental(agent, reader)
     warn_of_agent(agent, reader)
+    check_agent_keys(agent, reader)
+    check_telemetry(file.telemetry, reader)
     plugins = read_plugins(file.plugins, reader.problems, reader.warnings)
     if file.plugins is None:
         reader.fault("plugins section must be configured")

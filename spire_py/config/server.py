@@ -36,6 +36,11 @@ from spire_py.config.shared import (
     warn_of_experimental,
 )
 from spire_py.config.tree import Body
+from spire_py.config.unavailable import (
+    check_datastore_keys,
+    check_server_keys,
+    check_telemetry,
+)
 from spire_py.config.values import (
     Flag,
     Text,
@@ -335,6 +340,7 @@ def read_server_config(body: Body, *, overrides: Mapping[str, str] | None = None
     datastore = DatastoreConfig()
     if stores:
         datastore = read_datastore(reader, stores[0].data, stores[0].line)
+        check_datastore_keys(datastore, reader)
     reader.check()
     return ServerConfig(
         server=file.server,
@@ -393,6 +399,8 @@ def _warn(file: _File, reader: Reader) -> None:
             deprecated=True,
         )
     warn_of_experimental(server.experimental, reader, "server")
+    check_server_keys(server, server.experimental, reader)
+    check_telemetry(file.telemetry, reader)
 
 
 def max_svid_ttl(ca_ttl: timedelta) -> timedelta:

@@ -78,7 +78,7 @@ def test_every_key_is_kept() -> None:
   profiling_enabled = true profiling_port = 1 profiling_freq = 2 profiling_names = ["heap"]
   experimental {
     sync_interval = "1s" use_sync_authorized_entries = true jwt_svid_cache_hit_timeout = "6s"
-    require_pq_kem = true feature_flags = ["wit-svid"]
+    feature_flags = ["wit-svid"]
     ratelimit { fetch_x509_svid = 1 fetch_jwt_svid = 2 fetch_x509_bundles = 3
       fetch_jwt_bundles = 4 stream_secrets = 5 fetch_secrets = 6 }
     broker { socket_path = "/run/broker/api.sock" bind_address = "0.0.0.0:1"
@@ -106,6 +106,18 @@ def test_every_key_is_kept() -> None:
         ),
         f"{EXPERIMENTAL_NOTICE} (line 13)",
         'Developer feature flag "wit-svid" has been enabled (line 15)',
+        "authorized_delegates has no function in this release (line 7)",
+        "profiling_enabled has no function in this release (line 12)",
+        "experimental.broker has no function in this release (line 18)",
+    ]
+
+
+def test_a_weaker_key_exchange_than_asked_for_is_refused() -> None:
+    assert problems("experimental { require_pq_kem = true }") == [
+        (
+            "experimental.require_pq_kem is not available in this release, which would accept key "
+            "exchanges of the older kind (line 2)"
+        )
     ]
 
 
@@ -418,6 +430,7 @@ IGNORED = (
             {
                 '"bind_address" in Prometheus is an older name; please use "host"': 58,
                 '"bind_port" in Prometheus is an older name; please use "port"': 59,
+                "telemetry.Prometheus has no function in this release": 57,
             },
             id="istio",
         ),

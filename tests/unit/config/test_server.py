@@ -109,8 +109,7 @@ EVERY_KEY = """
   experimental {
     cache_reload_interval = "1s" events_based_cache = true full_cache_reload_interval = "2h"
     prune_events_older_than = "3h" event_timeout = "4m" agent_spiffe_id_as_selector = true
-    require_pq_kem = true wit_key_type = "ec-p384" wit_issuer = "w" feature_flags = ["wit-svid"]
-    auth_opa_policy_engine { local { rego_path = "r" policy_data_path = "p" } }
+    wit_key_type = "ec-p384" wit_issuer = "w" feature_flags = ["wit-svid"]
   }
 """
 
@@ -159,7 +158,6 @@ health_checks { listener_enabled = true bind_address = "0.0.0.0" bind_port = 808
     assert str(profile.https_spiffe.endpoint_spiffe_id) == "spiffe://a.org/s"
     assert set(federation.federates_with) == {"a.org", "b.org"}
     assert server.experimental.effective_event_timeout == timedelta(minutes=4)
-    assert server.experimental.auth_opa_policy_engine is not None
     assert telemetry.Prometheus is not None
     assert telemetry.Prometheus.tls is not None
     assert telemetry.Prometheus.tls.authorized_spiffe_ids == ("a",)
@@ -169,6 +167,51 @@ health_checks { listener_enabled = true bind_address = "0.0.0.0" bind_port = 808
     assert [warning.message for warning in config.warnings] == [
         EXPERIMENTAL_NOTICE,
         'Developer feature flag "wit-svid" has been enabled',
+        *(
+            f"{key} has no function in this release"
+            for key in (
+                "audit_log_enabled",
+                "proxy_protocol_trusted_cidrs",
+                "federation",
+                "profiling_enabled",
+                "experimental.wit_key_type",
+                "experimental.wit_issuer",
+                "telemetry.Prometheus",
+                "telemetry.DogStatsd",
+                "telemetry.Statsd",
+                "telemetry.M3",
+                "telemetry.InMem",
+            )
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        pytest.param(
+            'auth_opa_policy_engine { local { rego_path = "r" policy_data_path = "p" } }',
+            "experimental.auth_opa_policy_engine is not available in this release, which would go "
+            "by the built-in policy instead (line 2)",
+            id="policy",
+        ),
+        pytest.param(
+            "require_pq_kem = true",
+            "experimental.require_pq_kem is not available in this release, which would accept key "
+            "exchanges of the older kind (line 2)",
+            id="key exchange",
+        ),
+    ],
+)
+def test_what_would_be_less_safe_than_asked_for_is_refused(keys: str, problem: str) -> None:
+    assert problems(f"experimental {{ {keys} }}") == [problem]
+
+
+def test_keys_of_the_datastore_without_a_function_are_told() -> None:
+    plugins = PLUGINS.replace('"x.db"', '"x.db" log_sql = true\nro_connection_string = "hunter2"')
+    assert [str(warning) for warning in read(plugins=plugins).warnings] == [
+        "ro_connection_string has no function in this release (line 7)",
+        "log_sql has no function in this release (line 6)",
     ]
 
 
@@ -618,6 +661,7 @@ ISTIO_WARNINGS = {
     "agent's file": 43,
     '"bind_address" in Prometheus is an older name; please use "host"': 97,
     '"bind_port" in Prometheus is an older name; please use "port"': 98,
+    "telemetry.Prometheus has no function in this release": 96,
 }
 
 
