@@ -60,8 +60,22 @@ SPIRE_PY_COMMANDS: Mapping[str, str] = {
     **{f"agent {name}": AGENT_COMMANDS[name] for name in _BOTH},
     **{name: target for name, target in AGENT_COMMANDS.items() if name.startswith("api ")},
 }
+_OF_SPIRE_ONLY = {
+    "agent": ("purge",),
+    "bundle": ("count", "delete", "list", "set"),
+    "debug": ("getinfo",),
+    "entry": ("update",),
+    "federation": ("create", "delete", "list", "refresh", "show", "update"),
+    "jwt": ("mint",),
+    "localauthority": ("jwt", "x509"),
+    "logger": ("get", "reset", "set"),
+    "upstreamauthority": ("revoke", "taint"),
+    "x509": ("mint",),
+}
+"""The commands of SPIRE that are not here, by their first word."""
 _HELP = ("-h", "-help", "--help")
 _VERSION = ("-v", "-version", "--version")
+_UNKNOWN = 127
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141
 """What a shell shows of a program that SIGPIPE ended, as it ends SPIRE's."""
@@ -141,6 +155,9 @@ def _find(commands: Mapping[str, str], words: Sequence[str]) -> tuple[str | None
 
 def _explain(program: str, commands: Mapping[str, str], words: Sequence[str]) -> int:
     """List the commands: all of them, or those of the group that `words` begin with."""
+    if len(words) > 1 and words[1] in _OF_SPIRE_ONLY.get(words[0], ()):
+        print(f'spire-py does not have SPIRE\'s command "{words[0]} {words[1]}".', file=sys.stderr)
+        return _UNKNOWN
     group = f"{words[0]} " if words else ""
     chosen = {name: target for name, target in commands.items() if name.startswith(group)}
     asked = any(word in _HELP for word in words)
@@ -155,7 +172,7 @@ def _explain(program: str, commands: Mapping[str, str], words: Sequence[str]) ->
     print("\n".join([usage, "", "Commands:", *lines]), file=sys.stderr)
     if asked:
         return 0
-    return 1 if len(chosen) < len(commands) else 127
+    return 1 if len(chosen) < len(commands) else _UNKNOWN
 
 
 def _what_is_wrong(words: Sequence[str], commands: Mapping[str, str]) -> str:

@@ -13,12 +13,13 @@ from spire_py.cli.flags import Flag, Flags, Kind
 from spire_py.cli.output import print_messages
 
 _METHOD = "/spire_py.explain.v1.Explain/ExplainWorkload"
+_MAX_PID = 2**31 - 1
 _Response = explain_pb2.ExplainWorkloadResponse
 
 
 async def _explain(flags: Flags, agent: Connection) -> int:
     pid = flags.number("pid")
-    if pid < 0:
+    if not 0 <= pid <= _MAX_PID:
         raise CommandFailed("-pid must be the ID of a process", prefix="")
     response = await agent.call(
         _METHOD,
@@ -69,8 +70,8 @@ def _advice(response: _Response, others: list[_Response.Candidate]) -> Iterator[
     elif response.failed_attestors:
         yield "Mend the attestor that failed first: its selectors are missing above."
     elif others:
-        yield "Change the selectors of an entry with `entry update`, or those of the workload, or"
-        yield f"make a new entry, such as: {_suggestion(response)}"
+        yield "Change the workload, or make an entry with selectors that it has, such as:"
+        yield f"  {_suggestion(response)}"
     if not response.last_sync_success:
         yield "The agent has heard nothing from its server yet."
 

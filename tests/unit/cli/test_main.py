@@ -150,6 +150,18 @@ def test_an_unknown_word_leads_to_the_commands(
 
 
 @pytest.mark.parametrize(
+    "line", ["entry update -h", "x509 mint", "localauthority jwt show", "logger get -output json"]
+)
+def test_a_command_that_only_spire_has_is_named(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("spire-server", SERVER_COMMANDS, line.split()) == 127
+    name = " ".join(line.split()[:2])
+    message = f'spire-py does not have SPIRE\'s command "{name}".\n'
+    assert capsys.readouterr() == ("", message)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         pytest.param(["-nonsense"], "flag provided but not defined: -nonsense", id="unknown"),
