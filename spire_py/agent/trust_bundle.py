@@ -62,6 +62,13 @@ async def fetch_trust_bundle(config: TrustBundleKeys) -> Bundle | None:
         text = await asyncio.to_thread(_read, Path(config.trust_bundle_path))
     else:
         return None
+    try:
+        return _parse(config, text)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"could not parse trust bundle: {error}") from error
+
+
+def _parse(config: TrustBundleKeys, text: bytes) -> Bundle:
     if config.trust_bundle_format == "spiffe":
         bundle = bundle_from_json(config.trust_domain, text)
         return bundle_of(config.trust_domain, [item.der for item in bundle.x509_authorities])

@@ -15,6 +15,7 @@ from .connection import Connection
 from .frames import ConnectionFault, ErrorCode
 from .headers import Header
 from .limits import Limits
+from .sockets import SocketTransport
 from .stream import Stream
 
 _TICK_SECONDS = 1.0
@@ -37,6 +38,11 @@ class ClientConnection(Connection):
         self._lost = lost
         self._next_stream = 1
         self._slot_waiters: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: SocketTransport) -> None:
+        # Not before: a connection whose handshake fails is dropped without a word.
+        super().connection_made(transport)
         self._timer = self._loop.call_later(_TICK_SECONDS, self._tick)
 
     # Calls.
@@ -98,7 +104,8 @@ class ClientConnection(Connection):
         self._wake_slots()
 
     def on_lost(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if not self.ready.done():
             self.ready.set_exception(ConnectionResetError("connection closed before the settings"))
             self.ready.exception()  # nobody may be waiting for it any more

@@ -49,6 +49,7 @@ class World:
         self.attestations = 0
         self.stored: list[AgentSVID] = []
         self.deleted = False
+        self.disk_is_full = False
         self.steps: list[str] = []
         self.svid = Watch(first)
         self.keeper = SVIDKeeper(
@@ -71,6 +72,8 @@ class World:
         return IssuedSVID(self._sign(csr), reattestable=True)
 
     async def store_svid(self, svid: AgentSVID) -> None:
+        if self.disk_is_full:
+            raise Internal("failed to write data file: no space left on device")
         self.steps.append("stored")
         self.stored.append(svid)
 
@@ -121,6 +124,32 @@ class TestRotation:
         async with world.running():
             await world.clock.advance(timedelta(minutes=35))
         assert world.steps == ["stored", "reconnected"]
+
+    async def test_one_that_cannot_be_stored_is_not_used_while_there_is_time(self) -> None:
+        world = await make_world()
+        world.disk_is_full = True
+        async with world.running():
+            await world.clock.advance(timedelta(minutes=35))
+            assert world.keeper.svid is world.first
+            world.disk_is_full = False
+            await world.clock.advance(timedelta(minutes=2))
+            assert world.stored == [world.keeper.svid]
+        assert world.keeper.svid is not world.first
+
+    @pytest.mark.parametrize("reattestable", [False, True])
+    async def test_one_that_cannot_be_stored_in_time_is_used_and_stored_later(
+        self, reattestable: bool
+    ) -> None:
+        world = await make_world(reattestable=reattestable)
+        world.disk_is_full = True
+        async with world.running():
+            await world.clock.advance(timedelta(minutes=50))
+            second = world.keeper.svid
+            assert second is not world.first
+            assert world.stored == []
+            world.disk_is_full = False
+            await world.clock.advance(timedelta(minutes=2))
+        assert world.stored[0] is second
 
     async def test_keys_take_turns(self) -> None:
         world = await make_world()
