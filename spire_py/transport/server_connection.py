@@ -34,6 +34,7 @@ _CONNECTION_SPECIFIC = frozenset(
 )
 _TRAILERS_ONLY = encode_headers([(b":status", b"200"), (b"content-type", b"application/grpc")])
 _AGE_JITTER = 0.1
+_BYTES_OF_CALL = 4_096
 _jitter = random.SystemRandom()
 
 
@@ -60,6 +61,7 @@ class ServerConnection(Connection):
         observe: told of each call's end, with its status and seconds.
         max_age: seconds after which new calls must go over another connection, give or take 10 %.
         lost: called once when the connection is gone.
+        peer_key: equal for all connections of one peer.
     """
 
     is_server: ClassVar[bool] = True
@@ -76,12 +78,14 @@ class ServerConnection(Connection):
         observe: Observe | None,
         max_age: float | None,
         lost: Callable[[ServerConnection], None],
+        peer_key: object = None,
     ) -> None:
         super().__init__(limits=limits, clock=clock)
         self.peer = peer
         self.tasks = tasks
         self.authorize = authorize
         self.observe = observe
+        self.peer_key = peer_key
         self.running = 0
         self._methods = methods
         self._lost = lost
@@ -93,6 +97,12 @@ class ServerConnection(Connection):
             self._retire_at = self.opened_at + max_age * _jitter.uniform(
                 1 - _AGE_JITTER, 1 + _AGE_JITTER
             )
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the peer makes us hold in memory."""
+        calls = max(len(self.streams), self.running) * _BYTES_OF_CALL
+        return self.buffered_bytes + calls + self.transport.unsent_bytes
 
     # Requests.
 
@@ -176,16 +186,12 @@ class ServerConnection(Connection):
     # Ending.
 
     def on_goaway(self, _last_stream_id: int, _code: int) -> None:
-        """The client will open no more streams; the running ones may end."""
+        """The client will open no more streams; the running ones may end.
+
+        Without any it is about to close the connection itself, and until then may still ask with
+        a PING.
+        """
         self.draining = True
-        if self.streams:
-            return
-        self.flush_batch()
-        if self.transport.unsent_bytes:
-            self.close()
-        else:  # there is nothing that the client could miss
-            self.closed = True
-            self.transport.abort_soon()
 
     def on_lost(self) -> None:
         self._lost(self)
@@ -197,6 +203,9 @@ class ServerConnection(Connection):
         when the client has answered the PING behind it a second one says which were taken.
         """
         if self._goaway_sent or self.closed:
+            return
+        if self.draining:  # the client said so first
+            self._close_if_drained()
             return
         self._goaway_sent = True
         self.write(frames.goaway(frames.MAX_STREAM_ID, ErrorCode.NO_ERROR))
@@ -225,6 +234,10 @@ class ServerConnection(Connection):
             self.fail(ErrorCode.NO_ERROR, reason)
             if self.transport.unsent_bytes:
                 self.transport.abort()
+            return
+        if self.draining and not self.streams:
+            if now - self.idle_since > self.limits.handshake_timeout:
+                self.close()
             return
         idle_timeout = self.limits.idle_timeout
         idle = not self.streams and idle_timeout is not None

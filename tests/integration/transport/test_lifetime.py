@@ -432,6 +432,24 @@ async def test_messages_of_a_call_that_has_ended_are_ignored(socket_path: Path) 
         assert await client.alive(3)
 
 
+async def test_a_client_that_said_goodbye_may_ask_once_more_and_is_closed_in_the_end(
+    socket_path: Path,
+) -> None:
+    clock = FakeClock()
+    async with serving(socket_path, clock=clock) as server, raw_client(socket_path) as client:
+        client.hello()
+        assert await client.alive(1)
+        client.send(frame(GOAWAY, payload=bytes(8)), frame(PING, payload=b"question"))
+        while (got := await client.read()) is not None and got.kind != PING:
+            pass
+        assert got is not None
+        assert got.payload == b"question"
+        await clock.advance(timedelta(seconds=12))
+        assert [each for each in await client.read_all() if each.kind != SETTINGS] == []
+        client.close()
+        await until_closed(server)
+
+
 class _ForgetfulClock(FakeClock):
     """Fails once when it is asked to sleep."""
 
