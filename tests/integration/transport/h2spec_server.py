@@ -1,18 +1,26 @@
-"""A tiny server for h2spec: prints its port and serves until its input ends."""
+"""A tiny server for h2spec, `plain` or `tls`: prints its port and serves until its input ends."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 
-from spire_py.transport import Server, Service
+from spire_py.transport import Server, Service, server_context
+from tests.integration.transport.certificates import Authority
 from tests.integration.transport.echo import ECHO, Echo
 
 
-async def main() -> None:
+async def main(kind: str) -> None:
+    authority = Authority("spiffe://example.org")
+    own = authority.issue("spiffe://example.org/spire/server")
+    context = server_context(chain=[own.certificate], key=own.key, roots=[authority.root])
     server = Server([Service(ECHO, Echo())])
     _, port = await server.listen_tcp(
-        "127.0.0.1", 0, tls=None, verify_peer=None, max_connection_age=None
+        "127.0.0.1",
+        0,
+        tls=(lambda: context) if kind == "tls" else None,
+        verify_peer=None,
+        max_connection_age=None,
     )
     print(port, flush=True)
     await asyncio.to_thread(sys.stdin.read)
@@ -20,4 +28,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1]))

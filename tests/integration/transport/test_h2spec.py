@@ -18,10 +18,13 @@ _CASES = 145
 
 
 @pytest.mark.peer("h2spec")
-def test_every_case_of_h2spec_passes(require_peer: Callable[[str], Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["plain", "tls"])
+def test_every_case_of_h2spec_passes(
+    require_peer: Callable[[str], Path], tmp_path: Path, kind: str
+) -> None:
     report = tmp_path / "report.xml"
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.transport.h2spec_server"],
+        [sys.executable, "-m", "tests.integration.transport.h2spec_server", kind],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -33,6 +36,7 @@ def test_every_case_of_h2spec_passes(require_peer: Callable[[str], Path], tmp_pa
             [
                 str(require_peer("h2spec")),
                 *("-h", "127.0.0.1", "-p", port, "--timeout", "10", "--junit-report", str(report)),
+                *(["--tls", "--insecure"] if kind == "tls" else []),
             ],
             check=False,
             capture_output=True,
