@@ -7,7 +7,7 @@ first word that is no flag, or `--`, ends them. `argparse` reads several of thes
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
@@ -21,7 +21,14 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 
 
 class FlagError(Exception):
-    """The words of a command line do not fit its flags; the message says which and why."""
+    """The words of a command line do not fit its flags; the message says which and why.
+
+    `hint` is a sentence that helps, where there is one.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class HelpRequested(Exception):
@@ -111,7 +118,7 @@ def parse(declared: Sequence[Flag], words: Sequence[str]) -> tuple[Flags, list[s
         if name in {"h", "help"} and name not in known:
             raise HelpRequested
         if name not in known:
-            raise FlagError(f"flag provided but not defined: -{name}")
+            raise FlagError(f"flag provided but not defined: -{name}", _nearest(name, known))
         flag = known[name]
         if not equals:
             if flag.kind is Kind.SWITCH:
@@ -123,6 +130,14 @@ def parse(declared: Sequence[Flag], words: Sequence[str]) -> tuple[Flags, list[s
         _check(flag, value)
         values.setdefault(name, []).append(value)
     return Flags(declared, values), rest
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib
+
+    folded = {flag.casefold(): flag for flag in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f"Did you mean -{folded[close[0]]}?" if close else ""
 
 
 def usage(title: str, declared: Sequence[Flag]) -> str:

@@ -202,6 +202,8 @@ def _run_command(command: Command, words: Sequence[str]) -> int:
     except flag_parser.FlagError as error:
         print(error, file=sys.stderr)
         print(flag_parser.usage(command.name, command.flags), file=sys.stderr)
+        if error.hint:
+            print(f"\n{error.hint}", file=sys.stderr)
         return 1
     if extra:
         # SPIRE's commands pass over these words in silence, and over every flag behind them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import signal
 import stat
@@ -220,6 +221,23 @@ def test_a_stranger_gets_nothing() -> None:
         assert agent("api fetch") == Outcome(1, "", denied)
         assert agent("api fetch x509 -output json") == Outcome(1, "", denied)
         assert agent("api fetch jwt -audience x") == Outcome(1, "", denied)
+
+
+def test_a_workload_is_explained(agent: Shell) -> None:
+    told = agent("api explain")
+    assert told.code == 0
+    assert f"  unix:uid:{os.getuid()}\n" in told.out
+    assert "It gets 2 identities:\n" in told.out
+    assert "  spiffe://example.org/first by entry 1\n" in told.out
+    message = agent(f"api explain -pid {os.getpid()} -output json").json
+    assert message["pid"] == os.getpid()
+    assert [item["entry_id"] for item in message["candidates"]][:2] == ["1", "2"]
+
+
+@pytest.mark.parametrize("pid", ["-1", "9999999999"])
+def test_only_a_process_is_explained(agent: Shell, pid: str) -> None:
+    refused = agent(f"api explain -pid {pid}")
+    assert refused == Outcome(1, "", "-pid must be the ID of a process\n")
 
 
 def test_watch_prints_each_update_until_it_is_interrupted() -> None:

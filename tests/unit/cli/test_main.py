@@ -178,6 +178,13 @@ def test_a_bad_flag_is_told_before_the_usage(
     assert lines[:2] == [message, "Usage of token generate:"]
 
 
+def test_a_flag_that_is_nearly_right_is_named_last(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("spire-server", SERVER_COMMANDS, ["entry", "show", "-spiffeId", "x"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "flag provided but not defined: -spiffeId"
+    assert lines[-1] == "Did you mean -spiffeID?"
+
+
 def ends(outcome: int | BaseException) -> Mapping[str, str]:
     """Commands of which the only one ends so."""
 
