@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .frames import ConnectionFault, ErrorCode
+
+_FEWEST_CONNECTIONS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,8 @@ class Limits:
         buffered_bytes: requests and answers that wait in one connection before it is ended.
         write_buffer_bytes: bytes that a socket has not taken yet, before writers wait; at four
             times as many the connection is dropped.
+        held_bytes: of a server in all: what waits in its connections, and a share for each call
+            under way. Beyond it the peer that holds most loses connections.
         control_frames: frames that cost the peer nothing (PING, SETTINGS, RST_STREAM, PRIORITY,
             empty DATA, small WINDOW_UPDATE …) beyond those earned back by completed calls, in
             `control_period`.
@@ -43,6 +47,7 @@ class Limits:
     connection_window: int = 4 << 20
     buffered_bytes: int = 64 << 20
     write_buffer_bytes: int = 256 << 10
+    held_bytes: int = 512 << 20
     control_frames: int = 2_000
     control_period: float = 10.0
     handshake_timeout: float = 10.0
@@ -52,6 +57,19 @@ class Limits:
     keepalive_interval: float = 120.0
     keepalive_timeout: float = 20.0
     compress_responses: bool = False
+
+
+def fitted_to(limits: Limits, open_files: int) -> Limits:
+    """The limits of a process that may open so many files.
+
+    A connection takes up to two. Half of the rest is the process's own: without descriptors it
+    could neither attest a caller nor write a key.
+    """
+    connections = max(_FEWEST_CONNECTIONS, open_files // 4)
+    if connections >= limits.connections:
+        return limits
+    per_peer = min(limits.connections_per_peer, connections // 2)
+    return replace(limits, connections=connections, connections_per_peer=per_peer)
 
 
 class ControlBudget:

@@ -118,11 +118,15 @@ def _listen(
     return sock
 
 
-def raise_open_files_limit() -> None:
-    """Take as many file descriptors as the system allows: each connection needs one or two."""
+def raise_open_files_limit() -> int:
+    """Take as many file descriptors as the system allows; how many that are.
+
+    Each connection needs one or two.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (ValueError, OSError):  # a container may forbid it; the soft limit stands
-            return
+            return soft
+    return hard

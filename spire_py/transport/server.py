@@ -18,7 +18,7 @@ from spire_py.runtime.clock import Clock, SystemClock
 from spire_py.telemetry.logs import get_logger
 
 from .frames import ErrorCode
-from .limits import Limits
+from .limits import Limits, fitted_to
 from .listeners import bind_tcp, bind_unix, raise_open_files_limit
 from .peer import Peer, unix_peer
 from .server_connection import Authorize, Observe, ServerConnection
@@ -177,7 +177,7 @@ class Server:
         if self._closing:
             listener.socket.close()
             raise FailedPrecondition("the server is closed")
-        raise_open_files_limit()
+        self._limits = fitted_to(self._limits, raise_open_files_limit())
         self._listeners.append(listener)
         loop = asyncio.get_running_loop()
         loop.add_reader(listener.socket, self._accept, listener)
@@ -263,6 +263,7 @@ class Server:
             observe=self._observe,
             max_age=listener.max_age,
             lost=lost,
+            peer_key=key,
         )
 
     def _begin(self, connection: ServerConnection, transport: SocketTransport) -> None:
@@ -333,6 +334,34 @@ class Server:
             now = self._clock.monotonic()
             for connection in tuple(self._connections):
                 connection.tick(now)
+            self._shed()
             if self._turned_away:  # told once a second: a line for each would be a flood itself
                 log.warning("connections_refused", count=self._turned_away)
                 self._turned_away = 0
+
+    def _shed(self) -> None:
+        """Where memory grows too much, end connections of the peer that holds most of it."""
+        held = sum(connection.held_bytes for connection in self._connections)
+        while self._connections and held > self._limits.held_bytes:
+            by_peer: Counter[object] = Counter()
+            for connection in self._connections:
+                by_peer[connection.peer_key] += connection.held_bytes
+            [(heaviest, _)] = by_peer.most_common(1)
+            worst = sorted(
+                (each for each in self._connections if each.peer_key == heaviest),
+                key=lambda each: each.held_bytes,
+                reverse=True,
+            )
+            held -= self._end_some(worst[: max(1, len(worst) // 8)])
+
+    def _end_some(self, connections: Sequence[ServerConnection]) -> int:
+        """End connections at once; the bytes they held."""
+        freed = 0
+        for connection in connections:
+            freed += connection.held_bytes
+            log.warning(
+                "connection_ended", reason="memory grows too much", peer=connection.peer.address
+            )
+            connection.fail(ErrorCode.ENHANCE_YOUR_CALM, "too much is held")
+            connection.transport.abort()
+        return freed

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from spire_py.transport.frames import ConnectionFault, ErrorCode
-from spire_py.transport.limits import ControlBudget
+from spire_py.transport.limits import ControlBudget, Limits, fitted_to
 
 
 def spend(budget: ControlBudget, count: int, now: float) -> None:
@@ -37,3 +37,14 @@ def test_completed_calls_earn_frames_but_save_none_up() -> None:
     spend(budget, 10, now=1)
     with pytest.raises(ConnectionFault):
         budget.spend(1)
+
+
+@pytest.mark.parametrize(
+    ("open_files", "connections", "per_peer"),
+    [(1 << 20, 10_000, 5_000), (4_096, 1_024, 512), (1_024, 256, 128), (10, 16, 8)],
+)
+def test_there_are_no_more_connections_than_half_the_descriptors_allow(
+    open_files: int, connections: int, per_peer: int
+) -> None:
+    limits = fitted_to(Limits(), open_files)
+    assert (limits.connections, limits.connections_per_peer) == (connections, per_peer)
