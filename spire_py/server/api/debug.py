@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
+from cryptography.x509.oid import NameOID
+
 from spire_py._proto.spire.api.server import debug_pb2
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.errors import InvalidArgument, NotFound, SpireError, StatusCode
@@ -18,6 +20,9 @@ from spire_py.wire.spiffe_ids import id_to_pb
 from spire_py.wire.status import prefixed
 
 _KEEP_SECONDS = 5.0
+
+_GO_NAMES = {NameOID.SERIAL_NUMBER: "SERIALNUMBER"}
+"""What Go calls an attribute of a subject that RFC 4514 does not name."""
 
 
 class Counts(Protocol):
@@ -109,7 +114,7 @@ class DebugServicer:
 def _certificate(facts: CertificateFacts) -> debug_pb2.GetInfoResponse.Cert:
     message = debug_pb2.GetInfoResponse.Cert(
         expires_at=time_to_seconds(facts.not_after),
-        subject=facts.certificate.subject.rfc4514_string(),
+        subject=facts.certificate.subject.rfc4514_string(_GO_NAMES),
     )
     try:
         (uri,) = facts.uris

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -29,6 +30,9 @@ async def test_debug_tells_counts_and_the_chain_of_the_server(server: RunningSer
     )
     assert (info.agents_count, info.entries_count, info.federated_bundles_count) == (1, 1, 1)
     assert [each.id.path for each in info.svid_chain] == ["/spire/server", ""]
+    leaf, root = (each.subject for each in info.svid_chain)
+    assert leaf == "O=SPIRE,C=US"
+    assert re.fullmatch(r"SERIALNUMBER=\d+,C=US", root)
 
 
 async def test_the_log_level_is_changed_and_put_back(server: RunningServer) -> None:
