@@ -33,7 +33,7 @@ from spire_py.agent.workload_cache import WorkloadCache
 from spire_py.catalog import AgentPlugins, load_agent_plugins
 from spire_py.config.agent import AgentConfig, AgentSection
 from spire_py.config.shared import HealthChecks
-from spire_py.errors import PermissionDenied, SpireError
+from spire_py.errors import FailedPrecondition, PermissionDenied, SpireError
 from spire_py.runtime.clock import Clock, SystemClock
 from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle
@@ -408,8 +408,13 @@ async def _health(
     registry = HealthRegistry(clock=clock)
     registry.add("agent", probe.state)
     server = HttpServer({config.live_path: registry.live, config.ready_path: registry.ready})
-    host, port = await server.listen_tcp(config.host, config.port)
-    health_log.info("Serving health checks", address=f"{host}:{port}")
+    try:
+        host, port = await server.listen_tcp(config.host, config.port)
+    except FailedPrecondition as error:
+        # As in SPIRE, whoever looks at the health will see that nobody answers.
+        health_log.warning("Error serving health checks", error=error.message)
+    else:
+        health_log.info("Serving health checks", address=f"{host}:{port}")
     checks = tasks.create_task(registry.run(), name="health checks")
     try:
         yield

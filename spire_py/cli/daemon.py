@@ -31,6 +31,10 @@ ConfigT = TypeVar("ConfigT", bound=Config)
 def run_daemon(main: Coroutine[Any, Any, None]) -> int:
     """Run until SIGTERM or SIGINT, which cancel `main`; 1 where it cannot start or breaks."""
     os.umask(os.umask(0o777) | MINIMUM_UMASK)
+    # Go leaves these alone, and operators send them: to open logs anew, to write metrics. Python
+    # would end the process. What listens to one of them takes it over later.
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     # What was imported stays for good: no collection need look at it again.
     gc.freeze()
     gc.enable()
