@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 
+from spire_py.errors import InvalidArgument
+
 _SWITCH_VALUES = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
 }
-_DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class FlagError(Exception):
@@ -163,14 +163,14 @@ def _check(flag: Flag, value: str) -> None:
     if flag.kind is Kind.DURATION:
         try:
             _parse_duration(value)
-        except FlagError as error:
-            raise FlagError(f'invalid value "{value}" for flag -{flag.name}: {error}') from error
+        except InvalidArgument as error:
+            raise FlagError(
+                f'invalid value "{value}" for flag -{flag.name}: {error}',
+                "A duration is written such as 5s, 1m30s or 500ms.",
+            ) from error
 
 
 def _parse_duration(text: str) -> timedelta:
-    parts = _DURATION.findall(text)
-    if text == "0":
-        return timedelta()
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise FlagError("a duration is written such as 5s, 1m30s or 500ms")
-    return timedelta(seconds=sum(float(number) * _SECONDS[unit] for number, unit in parts))
+    from spire_py.config.durations import parse_duration
+
+    return parse_duration(text)

@@ -76,9 +76,9 @@ async def _validate(flags: Flags, agent: Connection) -> int:
             timeout=_timeout(flags),
         )
     except CommandFailed as error:
-        reason = str(error)
-        if reason.startswith(_INVALID):
-            reason = f"SVID is not valid: {reason.removeprefix(_INVALID)}"
+        reason = f"unable to validate JWT SVID: {error}"
+        if str(error).startswith(_INVALID):
+            reason = f"SVID is not valid: {str(error).removeprefix(_INVALID)}"
         raise CommandFailed(reason, prefix="") from error
 
     def pretty() -> int:

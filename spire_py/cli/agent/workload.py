@@ -34,5 +34,6 @@ def workload_command(
 
 
 def timeout_seconds(flags: Flags) -> float | None:
-    """What `-timeout` says; None, for ever, where it says 0."""
-    return flags.duration("timeout").total_seconds() or None
+    """What `-timeout` says; None, for ever, where it says 0 or less."""
+    seconds = flags.duration("timeout").total_seconds()
+    return seconds if seconds > 0 else None

@@ -71,7 +71,11 @@ def test_an_agent_that_does_not_run_is_unhealthy(tmp_path: Path) -> None:
         pytest.param(
             "api fetch jwt -audience a", "failed to receive JWT bundles: ", id="fetch jwt"
         ),
-        pytest.param("api validate jwt -audience a -svid x", "", id="validate jwt"),
+        pytest.param(
+            "api validate jwt -audience a -svid x",
+            "unable to validate JWT SVID: ",
+            id="validate jwt",
+        ),
     ],
 )
 def test_a_command_tells_that_no_agent_listens(tmp_path: Path, line: str, prefix: str) -> None:

@@ -110,9 +110,9 @@ def test_durations_are_gos(text: str, seconds: float) -> None:
     assert flags.duration("timeout").total_seconds() == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["5", "s", "1d", "1s2", "", "-1s"])
+@pytest.mark.parametrize("text", ["5", "s", "1d", "1s2", ""])
 def test_other_durations_are_refused(text: str) -> None:
-    with pytest.raises(FlagError, match="a duration is written such as"):
+    with pytest.raises(FlagError, match=f'invalid value "{text}" for flag -timeout: time: '):
         parse(FLAGS, [f"-timeout={text}"])
 
 
