@@ -40,11 +40,19 @@ def peer_binary(name: str) -> Path | None:
     if name in FOUND_ONLY:
         text = os.environ.get(FOUND_ONLY[name]) or shutil.which(name)
         path = Path(text) if text else None
-        return path if path is not None and os.access(path, os.X_OK) else None
+        if path is None or not os.access(path, os.X_OK) or _is_ours(path):
+            return None
+        return path
     if name not in BUILT:
         raise KeyError(f"no peer is named {name!r}; known: {', '.join([*BUILT, *FOUND_ONLY])}")
     path = BIN / name
     return path if os.access(path, os.X_OK) else None
+
+
+def _is_ours(path: Path) -> bool:
+    """Our own programs have the names of SPIRE's, and are on the PATH of an active environment."""
+    with path.open("rb") as file:
+        return b"spire_py" in file.read(4096)
 
 
 def must_be_there(name: str) -> bool:
