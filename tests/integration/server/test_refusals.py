@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from google.protobuf.message import Message
 
 from spire_py._proto.spire.api import types_pb2
@@ -39,6 +41,13 @@ RESERVED = (
     '"spiffe://example.org/spire/x" is not a workload in trust domain "example.org"; '
     "path is in the reserved namespace"
 )
+
+
+def csr_of(*uris: str) -> bytes:
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri) for uri in uris])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    signed = builder.add_extension(names, critical=False).sign(KEY, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.DER)
 
 
 def selectors(*pairs: tuple[str, str]) -> list[types_pb2.Selector]:
@@ -156,6 +165,22 @@ def entry(**changes: Any) -> types_pb2.Entry:
             INVALID,
             "CSR URI SAN is required",
             id="mint without uri",
+        ),
+        pytest.param(
+            SVID + "MintX509SVID",
+            svid_pb2.MintX509SVIDRequest(
+                csr=csr_of("spiffe://example.org/workload", "spiffe://example.org/other")
+            ),
+            INVALID,
+            "only one URI SAN is expected",
+            id="mint with two ids",
+        ),
+        pytest.param(
+            SVID + "MintX509SVID",
+            svid_pb2.MintX509SVIDRequest(csr=CSR[:-1] + bytes([CSR[-1] ^ 1])),
+            INVALID,
+            "failed to verify CSR signature: verification failure",
+            id="mint with another signature",
         ),
         pytest.param(
             SVID + "MintX509SVID",
