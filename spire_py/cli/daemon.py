@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
-from spire_py.cli.crash import describe_bug
+from spire_py.cli.crash import describe_bug, describe_os_error
 from spire_py.cli.flags import Flags
 from spire_py.errors import SpireError
 
@@ -40,15 +40,20 @@ def run_daemon(main: Coroutine[Any, Any, None]) -> int:
     gc.enable()
     try:
         asyncio.run(_until_signal(main))
-    except SpireError as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except (SpireError, OSError) as error:
+        print(f"Error: {_describe(error)}", file=sys.stderr)
         return 1
     except BaseExceptionGroup as group:
         for leaf in _leaves(group):
-            text = str(leaf) if isinstance(leaf, SpireError) else describe_bug(leaf)
-            print(f"Error: {text}", file=sys.stderr)
+            print(f"Error: {_describe(leaf)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, SpireError):
+        return error.message
+    return describe_os_error(error) if isinstance(error, OSError) else describe_bug(error)
 
 
 async def _until_signal(main: Coroutine[Any, Any, None]) -> None:

@@ -292,6 +292,12 @@ def test_a_database_that_is_none_is_told(server: Case) -> None:
     assert_says_once(server.run(), "datastore-sql: file is not a database")
 
 
+def test_a_database_that_cannot_be_made_is_named(server: Case) -> None:
+    path = server.folder / "data" / ("long" * 70)
+    server.write("db.sqlite3", path.name)
+    assert_says_once(server.run(), f"datastore-sql: unable to create {path}: File name too long")
+
+
 def test_keys_that_are_none_are_told(server: Case) -> None:
     (server.folder / "data").mkdir()
     keys = server.folder / "data" / "keys.json"

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from spire_py.errors import InvalidArgument
+from spire_py.errors import Internal, InvalidArgument
 
 _FILE_MODE = 0o640
 """What SPIRE's umask makes of a new database file."""
@@ -67,9 +67,12 @@ def _create_file(uri: str) -> None:
     """Make the file beforehand where it is missing, so that nobody else may read it."""
     name = unquote(uri.removeprefix("file:").partition("?")[0])
     path = Path(name.removeprefix("//") if name.startswith("///") else name)
-    if path.exists() or "mode=ro" in uri or not path.parent.is_dir():
-        return
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, _FILE_MODE)
+    try:
+        if path.exists() or "mode=ro" in uri or not path.parent.is_dir():
+            return
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, _FILE_MODE)
+    except OSError as error:
+        raise Internal(f"datastore-sql: unable to create {path}: {error.strerror}") from error
     os.close(descriptor)
 
 
