@@ -1,0 +1,130 @@
+"""Keys of the configuration have their effect in daemons that run: keys, lifetimes, names, logs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tests.integration.daemons import Stack, new_stack
+
+SERVER_KEYS = """
+  ca_key_type = "rsa-2048"
+  jwt_key_type = "ec-p384"
+  ca_ttl = "10h"
+  ca_subject { country = ["DE"] organization = ["ACME"] common_name = "Root" }
+  default_x509_svid_ttl = "20m"
+  default_jwt_svid_ttl = "2m"
+  agent_ttl = "40m"
+  jwt_issuer = "https://issuer.example.org"
+"""
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Both daemons with settings that are nobody's defaults, and one workload."""
+    with new_stack(
+        server_keys=SERVER_KEYS, agent_keys='workload_x509_svid_key_type = "rsa-2048"'
+    ) as made:
+        made.start_server()
+        made.start_agent()
+        made.create_entry("workload")
+        made.wait_for_svids(1)
+        yield made
+
+
+def life(certificate: x509.Certificate) -> timedelta:
+    """Without the ten seconds by which certificates are backdated."""
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return end - begin - timedelta(seconds=10)
+
+
+def written(stack: Stack, folder: Path) -> tuple[x509.Certificate, x509.Certificate]:
+    """The workload's certificate and the root."""
+    done = stack.try_agent("api", "fetch", "x509", "-write", str(folder))
+    assert done.returncode == 0, done.stderr
+    leaf, root = ((folder / name).read_bytes() for name in ("svid.0.pem", "bundle.0.pem"))
+    return x509.load_pem_x509_certificate(leaf), x509.load_pem_x509_certificate(root)
+
+
+def certificate_in(text: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(b64decode(text))
+
+
+def token(stack: Stack) -> str:
+    done = stack.try_agent("api", "fetch", "jwt", "-audience", "x", "-output", "json")
+    text: str = json.loads(done.stdout)[0]["svids"][0]["svid"]
+    return text
+
+
+def test_authorities_are_as_configured(stack: Stack, tmp_path: Path) -> None:
+    _, root = written(stack, tmp_path)
+    key = root.public_key()
+    assert isinstance(key, rsa.RSAPublicKey)
+    assert key.key_size == 2048
+    assert life(root) == timedelta(hours=10)
+    subject = {item.rfc4514_attribute_name: item.value for item in root.subject}
+    assert (subject["C"], subject["O"], subject["CN"]) == ("DE", "ACME", "Root")
+
+
+def test_svids_live_as_long_and_have_keys_as_configured(stack: Stack, tmp_path: Path) -> None:
+    leaf, root = written(stack, tmp_path)
+    assert isinstance(leaf.public_key(), rsa.RSAPublicKey)
+    assert life(leaf) == timedelta(minutes=20)
+    assert leaf.issuer == root.subject
+    agents = json.loads(stack.server("agent", "list", "-output", "json"))["agents"]
+    path = stack.folder / "agent-data" / "agent-data.json"
+    stored = certificate_in(json.loads(path.read_text())["svid"][0])
+    assert life(stored) == timedelta(minutes=40)
+    assert isinstance(stored.public_key(), ec.EllipticCurvePublicKey)
+    assert int(agents[0]["x509svid_serial_number"]) == stored.serial_number
+
+
+def test_tokens_are_as_configured(stack: Stack) -> None:
+    text = token(stack)
+    claims: dict[str, Any] = jwt.decode(text, options={"verify_signature": False})
+    assert jwt.get_unverified_header(text)["alg"] == "ES384"
+    assert claims["iss"] == "https://issuer.example.org"
+    assert claims["exp"] - claims["iat"] == 120
+
+
+@pytest.mark.parametrize("daemon", ["server", "agent"])
+def test_a_log_file_is_opened_anew_when_it_was_moved(daemon: str) -> None:
+    with new_stack() as stack:
+        log = stack.folder / "daemon.log"
+        keys = f'log_file = "{log}"\nlog_format = "json"\nlog_source_location = true'
+        if daemon == "server":
+            stack.server_keys = keys
+            process = stack.launch_server()
+        else:
+            stack.start_server()
+            stack.agent_keys = keys
+            process = stack.launch_agent()
+        ask_until(stack, daemon, lambda healthy: healthy)
+        first = json.loads(log.read_text().splitlines()[0])
+        assert {"level", "msg", "time", "file", "func"} <= set(first)
+        moved = log.rename(stack.folder / "daemon.log.1")
+        process.popen.send_signal(signal.SIGUSR2)
+        ask_until(stack, daemon, lambda _healthy: log.exists())
+        assert process.stop() == 0
+        assert "stopped gracefully" in log.read_text()
+        assert "stopped gracefully" not in moved.read_text()
+        assert process.output == ""
+
+
+def ask_until(stack: Stack, daemon: str, enough: Callable[[bool], bool]) -> None:
+    """Check the daemon's health, again and again, until that is enough."""
+    ask = stack.try_server if daemon == "server" else stack.try_agent
+    for _ in range(200):
+        if enough(ask(daemon, "healthcheck").returncode == 0):
+            return
+    pytest.fail(f"the {daemon} does not come so far")
