@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -33,6 +34,8 @@ _CONNECTION_SPECIFIC = frozenset(
     (b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade")
 )
 _TRAILERS_ONLY = encode_headers([(b":status", b"200"), (b"content-type", b"application/grpc")])
+# RFC 9113 section 8.2.1, and more: no upper case, no control characters, no colon within.
+_FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _AGE_JITTER = 0.1
 _BYTES_OF_CALL = 4_096
 _jitter = random.SystemRandom()
@@ -275,7 +278,7 @@ def read_request(stream_id: int, headers: Sequence[Header]) -> Request:
             _READERS[name](request, value)
         if (
             name in _CONNECTION_SPECIFIC
-            or name != name.lower()
+            or not _FIELD_NAME.fullmatch(name)
             or (name == b"te" and value != b"trailers")
             or b"\n" in value
             or b"\r" in value
