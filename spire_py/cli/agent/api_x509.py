@@ -59,7 +59,7 @@ async def _fetch(flags: Flags, agent: Connection) -> int:
         if not flags.switch("silent"):
             print(response_text(fetched, seconds))
         if flags.text("write"):
-            _write(fetched, Path(flags.text("write")))
+            write(fetched, Path(flags.text("write")))
         return 0
 
     return print_messages(flags, pretty, response)
@@ -147,7 +147,12 @@ def _validity(subject: str, der: bytes) -> Iterator[str]:
     yield f"{subject} Valid Until:\t{go_time(int(certificate.not_valid_after_utc.timestamp()))}"
 
 
-def _write(fetched: Fetched, folder: Path) -> None:
+def write(fetched: Fetched, folder: Path) -> None:
+    """Write what was fetched into `folder`, under the names that SPIRE gives.
+
+    Raises:
+        CommandFailed: a file could not be written.
+    """
     for index, svid in enumerate(fetched.svids):
         chain, bundle = certificates_to_pem(svid.chain), certificates_to_pem(svid.bundle)
         _write_one(f"SVID #{index}", folder / f"svid.{index}.pem", chain)
