@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from spire_py.server.datastore.sql.errors import translated
+from spire_py.server.datastore.sql.group_commit import GroupCommit
 from spire_py.server.datastore.sql.sqlite import DURABLE
 
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ class Database:
 
     SQLAlchemy is used without its asyncio layer, which costs three times as much per statement:
     the work of a call runs in a thread, with a connection of its own, in one transaction. SQLite
-    has one thread that writes, since it takes one writer at a time.
+    has one thread that writes, since it takes one writer at a time; see `GroupCommit`.
     """
 
     def __init__(self, engines: Engines) -> None:
@@ -40,6 +41,7 @@ class Database:
         self._writers = (
             ThreadPoolExecutor(1, "datastore-write") if self._is_sqlite else self._readers
         )
+        self._group_commit = GroupCommit(self._run_all, self._writers) if self._is_sqlite else None
 
     @property
     def is_sqlite(self) -> bool:
@@ -70,9 +72,7 @@ class Database:
             AlreadyExists: a unique index refused the change.
             ResourceExhausted: the disk is full.
         """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._writers, lambda: self._run(self._engines.writer, work, *args, **kwargs)
-        )
+        return await self._write(lambda connection: work(connection, *args, **kwargs), False)
 
     async def write_durably(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -82,12 +82,23 @@ class Database:
         With SQLite a plain write may be lost in a power cut, as with SPIRE; never torn, and never
         by the end of the process. PostgreSQL makes no difference.
         """
+        return await self._write(lambda connection: work(connection, *args, **kwargs), True)
+
+    async def _write(self, work: Callable[[Connection], T], durable: bool) -> T:
+        if self._group_commit is not None:
+            return await self._group_commit.run(work, durable=durable)
         return await asyncio.get_running_loop().run_in_executor(
-            self._writers, lambda: self._run(self._durable, work, *args, **kwargs)
+            self._writers, self._run, self._engines.writer, work
         )
+
+    def _run_all(self, works: Sequence[Callable[[Connection], Any]], durable: bool) -> list[Any]:
+        engine = self._durable if durable else self._engines.writer
+        return self._run(engine, lambda connection: [work(connection) for work in works])
 
     async def aclose(self) -> None:
         """Wait for what is under way, then close all connections."""
+        if self._group_commit is not None:
+            await self._group_commit.aclose()
         await asyncio.to_thread(self._close)
 
     @property
