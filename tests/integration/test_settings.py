@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from tests.integration.daemons import Stack, new_stack
+from tests.integration.daemons import Process, Stack, new_stack
 
 SERVER_KEYS = """
   ca_key_type = "rsa-2048"
@@ -128,3 +129,40 @@ def ask_until(stack: Stack, daemon: str, enough: Callable[[bool], bool]) -> None
         if enough(ask(daemon, "healthcheck").returncode == 0):
             return
     pytest.fail(f"the {daemon} does not come so far")
+
+
+def test_keys_in_memory_are_gone_with_the_process_and_that_is_warned_of() -> None:
+    with new_stack() as stack:
+        stack.start_server().stop()
+        in_memory(stack.folder / "server.conf")
+        server = again(stack, stack.server_program, "server.conf")
+        server.wait_for("Starting Server APIs", count=2)
+        before = stack.server("bundle", "show")
+        stack.start_agent().stop()
+        in_memory(stack.folder / "agent.conf")
+        (stack.folder / "agent-data" / "agent-data.json").unlink()
+        agent = again(stack, stack.agent_program, "agent.conf", "-joinToken", stack.join_token())
+        agent.wait_for("Starting agent APIs")
+        assert "the 'memory' key manager is in use" in agent.output
+        assert not (stack.folder / "agent-data" / "keys.json").exists()
+        assert server.stop() == 0
+        again(stack, stack.server_program, "server.conf").wait_for("Starting Server APIs", count=2)
+        bundle = stack.server("bundle", "show")
+        assert bundle != before
+        assert bundle.startswith(before)
+
+
+def in_memory(config: Path) -> None:
+    """Let the daemon keep its keys in memory, and take away those that it had on the disk."""
+    text = config.read_text()
+    config.write_text(
+        re.sub(r'KeyManager "disk" \{.*?\}\s*\}', 'KeyManager "memory" {}', text, flags=re.DOTALL)
+    )
+    for keys in config.parent.glob("*/keys.json"):
+        keys.unlink()
+
+
+def again(stack: Stack, program: tuple[str, ...], config: str, *words: str) -> Process:
+    process = Process([*program, "run", "-config", str(stack.folder / config), *words])
+    stack.processes.append(process)
+    return process
