@@ -25,7 +25,8 @@ def main(words: Sequence[str]) -> int:
     # An installed daemon has its byte code: without it each start would compile all modules anew.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
-        program()
+        if any(ROWS[name].needs_load for name in rows):
+            program()
         results = measure(rows, options.runs or (_LONG_RUNS if options.long else _RUNS))
     except LoadFailed as error:
         print(f"bench: {error}", file=sys.stderr)

@@ -18,11 +18,13 @@ class Row:
 
     measure: Callable[[Sides], Iterator[Sample]]
     rounds_once: bool = False
-    """One round is enough, however many are asked for: it is long."""
+    """It takes several samples by itself, or is long."""
+    needs_load: bool = True
+    """Whether the load generator is needed."""
 
 
 ROWS: Mapping[str, Row] = {
-    "start": Row(start.measure),
+    "start": Row(start.measure, needs_load=False),
     "cli": Row(commands.measure),
     "mint-x509": Row(calls.mint_x509),
     "mint-jwt": Row(calls.mint_jwt),

@@ -58,8 +58,9 @@ class Dialogue:
                 if isinstance(step, NodeAttestation):
                     return
         finally:
-            attestation.cancel()
-            await asyncio.wait((attestation,))
+            if not attestation.done():
+                attestation.cancel()
+                await asyncio.wait((attestation,))
 
     async def _attest(self, payload: bytes) -> None:
         try:
