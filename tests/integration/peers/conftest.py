@@ -44,20 +44,41 @@ def _program(whose: str, name: str, ours: tuple[str, ...]) -> tuple[str, ...]:
     return ours if path is None else (str(path),)
 
 
-@pytest.fixture(scope="module", params=_STACKS)
+# SPIRE polls; the tests need not wait for that as long as it does by default.
+QUICK_SERVER = 'experimental { cache_reload_interval = "1s" }'
+QUICK_AGENT = 'experimental { sync_interval = "1s" }'
+
+
+def _start(stack: Stack) -> None:
+    stack.start_server()
+    stack.start_agent()
+    # Identities come in the order of their entries' IDs.
+    stack.create_entry("one", "-entryID", "1-one")
+    stack.create_entry("two", "-entryID", "2-two", "-hint", "second")
+    stack.wait_for_svids(2)
+
+
+@pytest.fixture(scope="session", params=_STACKS)
 def spiffe_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """A running server and agent; every process of this user is `ONE` (by default) and `TWO`."""
+    """A running server and agent; every process of this user is `ONE` (by default) and `TWO`.
+
+    Many tests share it: each takes back what it adds, save for authorities of the own bundle.
+    """
     halves: Halves = request.param
     with new_stack(
         server_program=_program(halves.server, "spire-server", OUR_SERVER),
         agent_program=_program(halves.agent, "spire-agent", OUR_AGENT),
+        server_keys=QUICK_SERVER,
+        agent_keys=QUICK_AGENT,
     ) as stack:
-        stack.start_server()
-        stack.start_agent()
-        # Identities come in the order of their entries' IDs.
-        stack.create_entry("one", "-entryID", "1-one")
-        stack.create_entry("two", "-entryID", "2-two", "-hint", "second")
-        stack.wait_for_svids(2)
+        _start(stack)
+        yield stack
+
+
+@pytest.fixture
+def our_stack() -> Iterator[Stack]:
+    """A server and an agent of ours that a test starts itself."""
+    with new_stack(server_keys=QUICK_SERVER, agent_keys=QUICK_AGENT) as stack:
         yield stack
 
 

@@ -14,7 +14,7 @@ from tests.peers.process import run, running
 Find = Callable[[str], Path]
 
 
-@pytest.mark.parametrize("server", WORKLOADS[:2])
+@pytest.mark.parametrize("server", WORKLOADS)
 @pytest.mark.parametrize("client", WORKLOADS)
 async def test_both_ends_see_who_the_other_is(
     require_peer: Find, endpoint: str, server: str, client: str
@@ -42,3 +42,16 @@ async def test_a_server_with_another_identity_is_refused(
         code, lines = await run(require_peer(client), *call)
         assert code == 1
         assert TWO in lines[-1]["error"]
+
+
+@pytest.mark.parametrize("server", WORKLOADS)
+@pytest.mark.peer("workload")
+async def test_a_client_with_another_identity_is_refused(
+    require_peer: Find, endpoint: str, server: str
+) -> None:
+    serve = ("serve", "-socket", endpoint, "-spiffe-id", TWO, "-expect", TWO)
+    async with running(require_peer(server), *serve) as serving:
+        address = (await serving.event("listening"))["address"]
+        call = ("get", "-socket", endpoint, "-url", f"https://{address}/", "-expect", TWO)
+        code, lines = await run(require_peer("workload"), *call)
+        assert code == 1, lines

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.daemons import OUR_AGENT, OUR_SERVER, TRUST_DOMAIN, Stack, new_stack
-from tests.integration.peers.conftest import ONE
+from tests.integration.peers.conftest import ONE, QUICK_AGENT, QUICK_SERVER
 from tests.peers.find import peer_binary
 from tests.peers.process import PeerProcess, running
 
@@ -29,6 +29,8 @@ def stack() -> Iterator[Stack]:
     with new_stack(
         server_program=(str(peer_binary("spire-server")),),
         agent_program=(str(peer_binary("spire-agent")),),
+        server_keys=QUICK_SERVER,
+        agent_keys=QUICK_AGENT,
     ) as stack:
         yield stack
 

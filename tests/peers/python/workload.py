@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from spiffe import JwtSource, JwtSvid, SpiffeId, WorkloadApiClient, X509Svid
+from spiffe import JwtSource, JwtSvid, SpiffeId, WorkloadApiClient, X509Source, X509Svid
 
 _LIMIT = 1 << 20
 
@@ -49,31 +49,27 @@ def describe(context: Any) -> dict[str, Any]:
 
 def watch(client: WorkloadApiClient, options: argparse.Namespace) -> None:
     """Print each update until enough came."""
-    came: queue.Queue[tuple[str, Any]] = queue.Queue()
+    came: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+
+    def identities(update: Any) -> None:
+        came.put(("x509", describe(update)))
+
+    def jwt_bundles(update: Any) -> None:
+        keys = {item.trust_domain.name: sorted(item.jwt_authorities) for item in update.bundles}
+        came.put(("jwt_bundles", {"keys": keys}))
+
+    def failed(error: Exception) -> None:
+        came.put(("watch_error", {"message": str(error)}))
+
     handlers = [
-        client.stream_x509_contexts(
-            lambda update: came.put(("x509", update)), lambda error: came.put(("error", error))
-        ),
-        client.stream_jwt_bundles(
-            lambda update: came.put(("jwt", update)), lambda error: came.put(("error", error))
-        ),
+        client.stream_x509_contexts(identities, failed),
+        client.stream_jwt_bundles(jwt_bundles, failed),
     ]
     left = options.updates
     while left != 0 or not options.updates:
-        kind, update = came.get(timeout=options.timeout)
-        if kind == "error":
-            emit("watch_error", message=str(update))
-        elif kind == "x509":
-            emit("x509", **describe(update))
-            left -= 1
-        else:
-            emit(
-                "jwt_bundles",
-                keys={
-                    bundle.trust_domain.name: sorted(bundle.jwt_authorities)
-                    for bundle in update.bundles
-                },
-            )
+        event, fields = came.get(timeout=options.timeout)
+        emit(event, **fields)
+        left -= event == "x509"
     for handler in handlers:
         handler.cancel()
 
@@ -109,15 +105,21 @@ def validate(client: WorkloadApiClient, options: argparse.Namespace) -> None:
     emit("valid", id=str(svid.spiffe_id))
 
 
-def tls_context(
-    client: WorkloadApiClient, options: argparse.Namespace, purpose: int
-) -> ssl.SSLContext:
-    """A context with our identity that takes only members of our trust domain's bundle."""
-    update = client.fetch_x509_context(timeout=options.timeout)
-    own: X509Svid = next(
-        (svid for svid in update.x509_svids if str(svid.spiffe_id) == options.spiffe_id),
-        update.default_svid,
+def x509_source(client: WorkloadApiClient, options: argparse.Namespace) -> X509Source:
+    """A source of the wanted identity, else of the first."""
+
+    def pick(svids: list[X509Svid]) -> X509Svid:
+        return next((svid for svid in svids if str(svid.spiffe_id) == options.spiffe_id), svids[0])
+
+    return X509Source(
+        workload_api_client=client, timeout_in_seconds=options.timeout, svid_picker=pick
     )
+
+
+def tls_context(source: X509Source, purpose: int) -> ssl.SSLContext:
+    """A context with our identity that takes only members of our trust domain's bundle."""
+    update = source.get_x509_context()
+    own = update.default_svid
     bundle = update.x509_bundle_set.get_bundle_for_trust_domain(own.spiffe_id.trust_domain)
     context = ssl.SSLContext(purpose)
     context.check_hostname = False
@@ -150,7 +152,6 @@ def peer_id(socket: ssl.SSLSocket, options: argparse.Namespace) -> str:
 
 def serve(client: WorkloadApiClient, options: argparse.Namespace) -> None:
     """Answer each HTTPS request with the caller's ID until a signal."""
-    context = tls_context(client, options, ssl.PROTOCOL_TLS_SERVER)
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -163,21 +164,27 @@ def serve(client: WorkloadApiClient, options: argparse.Namespace) -> None:
 
         def log_message(self, *_: object) -> None: ...
 
+    class Server(http.server.HTTPServer):
+        def get_request(self) -> Any:
+            plain, address = super().get_request()
+            # What the source holds now: identity and bundle may have changed since the last call.
+            context = tls_context(source, ssl.PROTOCOL_TLS_SERVER)
+            return context.wrap_socket(plain, server_side=True), address
+
     host, port = options.listen.rsplit(":", 1)
-    server = http.server.HTTPServer((host, int(port)), Answer)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    emit("listening", address=f"{host}:{server.server_port}")
-    server.serve_forever()
+    with x509_source(client, options) as source:
+        server = Server((host, int(port)), Answer)
+        emit("listening", address=f"{host}:{server.server_port}")
+        server.serve_forever()
 
 
 def get(client: WorkloadApiClient, options: argparse.Namespace) -> None:
     """One HTTPS request by mTLS."""
     url = urlsplit(options.url)
+    with x509_source(client, options) as source:
+        context = tls_context(source, ssl.PROTOCOL_TLS_CLIENT)
     connection = http.client.HTTPSConnection(
-        url.hostname or "",
-        url.port,
-        timeout=options.timeout,
-        context=tls_context(client, options, ssl.PROTOCOL_TLS_CLIENT),
+        url.hostname or "", url.port, timeout=options.timeout, context=context
     )
     connection.connect()
     found = peer_id(connection.sock, options)

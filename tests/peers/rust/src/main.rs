@@ -1,12 +1,11 @@
 //! A workload on the Rust crate `spiffe`: its identities, mTLS and tokens, as JSON lines.
 //!
-//! Commands: watch, fetch, get, jwt, validate; the flags are those of the Go workload.
+//! Commands: watch, fetch, serve, get, jwt, validate; the flags are those of the Go workload.
 
 mod mtls;
 
-use futures::StreamExt;
 use serde_json::{Value, json};
-use spiffe::{JwtSvid, SpiffeId, WorkloadApiClient, X509Context};
+use spiffe::{JwtBundleSet, JwtSource, JwtSvid, SpiffeId, WorkloadApiClient, X509Context, X509Source};
 use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
@@ -65,17 +64,51 @@ fn describe(context: &X509Context) -> Value {
     json!({ "svids": svids, "bundles": bundles })
 }
 
-async fn watch(client: &WorkloadApiClient, options: &Options) -> Outcome {
-    let mut left: i64 = options.get("updates", "0").parse()?;
-    let mut updates = client.stream_x509_contexts().await?;
-    while let Some(update) = updates.next().await {
-        emit("x509", describe(&update?));
+/// Prints what the two sources hold, at first and after each change.
+async fn watch(socket: &str, options: &Options) -> Outcome {
+    let updates: i64 = options.get("updates", "0").parse()?;
+    tokio::select! {
+        outcome = watch_identities(socket, updates) => outcome,
+        outcome = watch_jwt_bundles(socket) => outcome,
+    }
+}
+
+async fn watch_identities(socket: &str, updates: i64) -> Outcome {
+    let source = X509Source::builder().endpoint(socket).build().await?;
+    let mut changes = source.updated();
+    let mut left = updates;
+    loop {
+        match source.x509_context() {
+            Ok(context) => emit("x509", describe(&context)),
+            Err(error) => emit("watch_error", json!({ "message": error.to_string() })),
+        }
         left -= 1;
         if left == 0 {
             return Ok(());
         }
+        changes.changed().await?;
     }
-    Err("the stream ended".into())
+}
+
+async fn watch_jwt_bundles(socket: &str) -> Outcome {
+    let source = JwtSource::builder().endpoint(socket).build().await?;
+    let mut changes = source.updated();
+    loop {
+        match source.bundle_set() {
+            Ok(bundles) => emit("jwt_bundles", json!({ "keys": key_ids(&bundles) })),
+            Err(error) => emit("watch_error", json!({ "message": error.to_string() })),
+        }
+        changes.changed().await?;
+    }
+}
+
+fn key_ids(bundles: &JwtBundleSet) -> HashMap<String, Vec<String>> {
+    bundles
+        .iter()
+        .map(|(domain, bundle)| {
+            (domain.to_string(), bundle.jwt_authorities().map(|key| key.key_id().to_owned()).collect())
+        })
+        .collect()
 }
 
 async fn fetch(client: &WorkloadApiClient) -> Outcome {
@@ -83,14 +116,19 @@ async fn fetch(client: &WorkloadApiClient) -> Outcome {
     Ok(())
 }
 
-/// Fetches tokens and checks each twice: with the bundles here, and by asking the agent.
-async fn jwt(client: &WorkloadApiClient, options: &Options) -> Outcome {
+/// Fetches tokens and checks each twice: with the source's bundles, and by asking the agent.
+async fn jwt(client: &WorkloadApiClient, socket: &str, options: &Options) -> Outcome {
     let audience = options.get("audience", "peer");
     let wanted = options.get("spiffe-id", "");
     let subject = if wanted.is_empty() { None } else { Some(SpiffeId::new(wanted)?) };
-    let bundles = client.fetch_jwt_bundles().await?;
-    for svid in client.fetch_all_jwt_svids([audience], subject.as_ref()).await? {
-        JwtSvid::parse_and_validate(svid.token(), &bundles, &[audience])?;
+    let source = JwtSource::builder().endpoint(socket).build().await?;
+    let svids = match &subject {
+        // The source gives one token, the client gives all.
+        Some(_) => vec![source.fetch_jwt_svid_with_id([audience], subject.as_ref()).await?],
+        None => client.fetch_all_jwt_svids([audience], None).await?,
+    };
+    for svid in svids {
+        JwtSvid::parse_and_validate(svid.token(), &source, &[audience])?;
         client.validate_jwt_token(audience, svid.token()).await?;
         emit(
             "jwt",
@@ -112,16 +150,18 @@ async fn validate(client: &WorkloadApiClient, options: &Options) -> Outcome {
 async fn run(command: &str, options: &Options) -> Outcome {
     let environment = std::env::var("SPIFFE_ENDPOINT_SOCKET").unwrap_or_default();
     let socket = options.get("socket", &environment).replace("unix://", "unix:");
-    if command == "get" {
-        return mtls::get(&socket, options).await;
+    match command {
+        "get" => return mtls::get(&socket, options).await,
+        "serve" => return mtls::serve(&socket, options).await,
+        "watch" => return watch(&socket, options).await,
+        _ => {}
     }
     let client = WorkloadApiClient::connect_to(&socket).await?;
     match command {
-        "watch" => watch(&client, options).await,
         "fetch" => fetch(&client).await,
-        "jwt" => jwt(&client, options).await,
+        "jwt" => jwt(&client, &socket, options).await,
         "validate" => validate(&client, options).await,
-        other => Err(format!("usage: rust-workload watch|fetch|get|jwt|validate; got {other:?}").into()),
+        other => Err(format!("usage: rust-workload watch|fetch|serve|get|jwt|validate; got {other:?}").into()),
     }
 }
 
@@ -132,6 +172,9 @@ async fn main() -> ExitCode {
     let outcome = async {
         let options = Options::parse(words)?;
         let limit = options.timeout()?;
+        if command == "serve" {
+            return run(&command, &options).await;
+        }
         tokio::time::timeout(limit, run(&command, &options)).await?
     };
     match outcome.await {

@@ -49,8 +49,8 @@ func main() {
 		name = os.Args[1]
 	}
 	run, ok := commands[name]
-	if !ok {
-		jsonl.Fatal(fmt.Errorf("usage: workload watch|fetch|serve|get|jwt|validate [flags]; got %q", name))
+	if !ok && name != "dial" {
+		jsonl.Fatal(fmt.Errorf("usage: workload watch|fetch|serve|get|jwt|validate|dial [flags]; got %q", name))
 	}
 	s, err := parse(name, os.Args[2:])
 	if err != nil {
@@ -62,6 +62,12 @@ func main() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.timeout)
 		defer cancel()
+	}
+	if name == "dial" {
+		if err := dial(ctx, s); err != nil {
+			jsonl.Fatal(err)
+		}
+		return
 	}
 	var options []workloadapi.ClientOption
 	if s.socket != "" {
