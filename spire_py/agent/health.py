@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from spire_py._proto import workload_pb2
@@ -27,12 +28,22 @@ class WorkloadAPIProbe:
         self._socket_path = socket_path
         self.started = False
         """Set once the socket is open."""
+        self._search: asyncio.Task[str] | None = None
 
     async def fault(self) -> str:
-        """What is wrong; empty where nothing is."""
+        """What is wrong; empty where nothing is.
+
+        Whoever asks while somebody else's answer is under way shares it: anyone may ask, and each
+        search takes a connection of the agent's own.
+        """
         if self._socket_path is None:
             return ""
-        channel = Channel.unix(self._socket_path)
+        if self._search is None or self._search.done():
+            self._search = asyncio.create_task(self._find_fault(self._socket_path))
+        return await asyncio.shield(self._search)
+
+    async def _find_fault(self, socket_path: Path) -> str:
+        channel = Channel.unix(socket_path)
         try:
             async with channel.server_stream(
                 _METHOD,

@@ -293,7 +293,7 @@ class Server:
                 sock,
                 connection,
                 write_buffer_bytes=self._limits.write_buffer_bytes,
-                context=tls(),
+                context=_made(tls),
                 server_side=True,
             )
             async with asyncio.timeout(self._limits.handshake_timeout):
@@ -365,3 +365,12 @@ class Server:
             connection.fail(ErrorCode.ENHANCE_YOUR_CALM, "too much is held")
             connection.transport.abort()
         return freed
+
+
+def _made(tls: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """A context; where there is none nobody gets in, and that is no peer's fault."""
+    try:
+        return tls()
+    except SpireError as error:
+        log.error("tls_context_failed", error=error.message)
+        raise
