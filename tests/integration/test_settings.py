@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from base64 import b64decode
@@ -150,6 +151,28 @@ def test_keys_in_memory_are_gone_with_the_process_and_that_is_warned_of() -> Non
         bundle = stack.server("bundle", "show")
         assert bundle != before
         assert bundle.startswith(before)
+
+
+def test_a_missing_data_folder_is_made() -> None:
+    with new_stack() as stack:
+        stack.start_server().stop()
+        folder = stack.folder / "not" / "yet"
+        server = again(stack, stack.server_program, "server.conf", "-dataDir", str(folder))
+        server.wait_for("Starting Server APIs", count=2)
+        assert folder.is_dir()
+
+
+def test_selectors_are_logged_where_the_operator_wants_them() -> None:
+    with new_stack(agent_keys='log_selectors = ["unix:uid"]') as stack:
+        stack.start_server()
+        agent = stack.start_agent()
+        assert stack.try_agent("api", "fetch", "-timeout", "1s").returncode == 1
+        agent.wait_for("No identity issued")
+        (line,) = {line.partition("pid=")[0] for line in agent.lines if "No identity" in line}
+        everything = "\n".join(line for line in agent.lines if "No identity issued" in line)
+        assert f'selectors="unix:uid:{os.getuid()}"' in everything
+        assert "unix:gid" not in everything
+        assert "level=error" in line
 
 
 def in_memory(config: Path) -> None:

@@ -95,6 +95,17 @@ async def test_who_would_be_gone_before_its_turn_is_refused_at_once_and_costs_no
     await limits.wait(FakeCall(AGENT + "AttestAgent", remaining=0.1))
 
 
+async def test_ten_reports_a_second_are_let_through(limits: RateLimits, clock: FakeClock) -> None:
+    report = FakeCall(AGENT + "PostStatus")
+    for _ in range(10):
+        await limits.wait(report)
+    eleventh = asyncio.create_task(limits.wait(report))
+    await clock.advance(timedelta(seconds=0.09))
+    assert not eleventh.done()
+    await clock.advance(timedelta(seconds=0.02))
+    await eleventh
+
+
 async def test_renewing_and_signing_share_their_tokens_and_jwts_have_their_own(
     limits: RateLimits,
 ) -> None:
