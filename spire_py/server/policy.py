@@ -182,7 +182,7 @@ class Authorizer:
     Args:
         callers: agents and the entries that give rights.
         activate: makes an agent's new serial number its current one; called when it first comes
-            with it.
+            with it. Gives the agent as it is then: None where it is gone.
         admin_ids: who else may call what admins may (feature A15).
         clock: tells whether an SVID has expired since its connection was made.
     """
@@ -191,7 +191,7 @@ class Authorizer:
         self,
         *,
         callers: CallerDirectory,
-        activate: Callable[[Agent], Awaitable[None]],
+        activate: Callable[[Agent], Awaitable[Agent | None]],
         admin_ids: Collection[SpiffeID],
         clock: Clock,
     ) -> None:
@@ -262,7 +262,7 @@ class Authorizer:
             agent = await self._look_up(agent_id, agent)
         _check_serial(agent, svid)
         if agent is not None and agent.serial_number != svid.serial_number:
-            await self._activate(agent)
+            _check_serial(await self._activate(agent), svid)
 
     async def _look_up(self, agent_id: SpiffeID, known: Agent | None) -> Agent | None:
         try:

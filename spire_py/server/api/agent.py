@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -51,6 +51,12 @@ class AgentStore(Protocol):
 
     async def get_agent(self, agent_id: SpiffeID) -> Agent | None: ...
     async def update_agent(self, agent_id: SpiffeID, **fields: Any) -> Agent: ...
+    async def note_renewed_svid(
+        self, agent_id: SpiffeID, serial_number: str, expires_at: datetime
+    ) -> Agent: ...
+    async def activate_svid(
+        self, agent_id: SpiffeID, new_serial_number: str, expires_at: datetime
+    ) -> Agent: ...
     async def delete_agent(self, agent_id: SpiffeID) -> Agent: ...
     async def list_agents(
         self, wanted: AgentFilter, page: Page | None
@@ -128,14 +134,11 @@ class AgentServicer:
         self, agent_id: SpiffeID, serial_number: str, expires_at: datetime
     ) -> None:
         """Note the new serial number beside the current one, until the agent comes with it."""
-        renewed = await self._update(
-            agent_id, new_serial_number=serial_number, new_expires_at=expires_at
+        renewed = await self._written(
+            agent_id, self._store.note_renewed_svid(agent_id, serial_number, expires_at)
         )
-        if renewed.serial_number:
-            return
-        # The agent was banned while we signed. The new serial number must not revive it.
-        await self._update(agent_id, new_serial_number="", new_expires_at=None)
-        raise permission_denied(Reason.AGENT_BANNED, f'agent "{agent_id}" is banned')
+        if not renewed.serial_number:  # banned while we signed
+            raise permission_denied(Reason.AGENT_BANNED, f'agent "{agent_id}" is banned')
 
     async def post_status(
         self, request: agent_pb2.PostStatusRequest, context: CallContext
@@ -151,19 +154,21 @@ class AgentServicer:
             log.debug("Agent status updated", spiffe_id=str(agent_id), agent_version=version)
         return agent_pb2.PostStatusResponse()
 
-    async def activate(self, agent: Agent) -> None:
+    async def activate(self, agent: Agent) -> Agent | None:
         """Make an agent's new serial number its current one: it came with it (wire-facts 4).
 
         With the database away the agent is let in all the same, and this is tried again.
+
+        Returns:
+            The agent as it is now: it may have been banned, or renewed, a moment ago.
         """
+        expires_at = agent.new_expires_at or agent.expires_at
         try:
-            await self._update(
-                agent.id,
-                serial_number=agent.new_serial_number,
-                expires_at=agent.new_expires_at or agent.expires_at,
-                new_serial_number="",
-                new_expires_at=None,
+            return await self._written(
+                agent.id, self._store.activate_svid(agent.id, agent.new_serial_number, expires_at)
             )
+        except NotFound:
+            return None
         except SpireError as error:
             log.warning(
                 "Unable to activate the new agent SVID",
@@ -172,6 +177,7 @@ class AgentServicer:
                 new_serial_num=agent.new_serial_number,
                 error=error.message,
             )
+            return agent
 
     # --- for operators ---
 
@@ -317,8 +323,14 @@ class AgentServicer:
     async def _update(
         self, agent_id: SpiffeID, what: str = "failed to update agent", **fields: Any
     ) -> Agent:
+        return await self._written(agent_id, self._store.update_agent(agent_id, **fields), what)
+
+    async def _written(
+        self, agent_id: SpiffeID, write: Awaitable[Agent], what: str = "failed to update agent"
+    ) -> Agent:
+        """Wait for a change of an agent, and take it in."""
         try:
-            agent = await self._store.update_agent(agent_id, **fields)
+            agent = await write
         except NotFound as error:
             self._memory.remove_agent(agent_id)
             raise NotFound("agent not found") from error

@@ -231,3 +231,35 @@ async def test_old_events_are_pruned(datastore: Datastore, clock: FakeClock) -> 
     await datastore.create_agent(agent("two"))
     assert await datastore.prune_agent_events(clock.now()) == 1
     assert [name[-3:] for _, name in await datastore.agent_events(0)] == ["two"]
+
+
+async def test_a_renewed_svid_waits_beside_the_current_one_until_it_is_used(
+    datastore: Datastore,
+) -> None:
+    await datastore.create_agent(agent("one", "a:1"))
+    later = LATER + timedelta(hours=1)
+    noted = await datastore.note_renewed_svid(AGENT_ID, "5", later)
+    assert noted == agent("one", "a:1", new_serial_number="5", new_expires_at=later)
+    assert await datastore.activate_svid(AGENT_ID, "4", LATER) == noted
+    used = await datastore.activate_svid(AGENT_ID, "5", later)
+    assert used == agent("one", "a:1", serial_number="5", expires_at=later)
+    assert await datastore.activate_svid(AGENT_ID, "5", later) == used
+    assert await datastore.get_agent(AGENT_ID) == used
+
+
+async def test_neither_a_renewal_nor_its_use_lifts_a_ban(datastore: Datastore) -> None:
+    await datastore.create_agent(agent("one", new_serial_number="5"))
+    banned = await datastore.update_agent(AGENT_ID, serial_number="", new_serial_number="")
+    events = await datastore.latest_agent_event_id()
+    assert await datastore.note_renewed_svid(AGENT_ID, "6", LATER) == banned
+    assert await datastore.activate_svid(AGENT_ID, "5", LATER) == banned
+    assert await datastore.latest_agent_event_id() == events
+
+
+async def test_an_svid_of_an_agent_that_is_gone_is_not_noted(datastore: Datastore) -> None:
+    for change in (
+        datastore.note_renewed_svid(AGENT_ID, "6", LATER),
+        datastore.activate_svid(AGENT_ID, "5", LATER),
+    ):
+        with pytest.raises(NotFound, match="datastore-sql: record not found"):
+            await change

@@ -92,8 +92,9 @@ def activated() -> list[Agent]:
 
 @pytest.fixture
 def authorizer(directory: FakeDirectory, activated: list[Agent]) -> Authorizer:
-    async def activate(agent: Agent) -> None:
+    async def activate(agent: Agent) -> Agent:
         activated.append(agent)
+        return agent
 
     return Authorizer(
         callers=directory,

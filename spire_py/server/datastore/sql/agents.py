@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, select, update
 
 from spire_py.errors import AlreadyExists, PermissionDenied, SpireError
 from spire_py.model.agent import Agent
@@ -101,6 +101,42 @@ class AgentStore(Store):
         is_ban = fields.get("serial_number") == ""
         write = self._database.write_durably if is_ban else self._database.write
         return await write(_update, agent_id, values, self._clock.now())
+
+    async def note_renewed_svid(
+        self, agent_id: SpiffeID, serial_number: str, expires_at: datetime
+    ) -> Agent:
+        """Put a new serial number beside the current one; the agent as it is then.
+
+        A banned agent gets none: it has no current one either.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        values = {"new_serial_number": serial_number, "new_expires_at": expires_at}
+        not_banned = _AGENTS.serial_number != ""
+        return await self._database.write(_update, agent_id, values, self._clock.now(), not_banned)
+
+    async def activate_svid(
+        self, agent_id: SpiffeID, new_serial_number: str, expires_at: datetime
+    ) -> Agent:
+        """Make the new serial number the current one, where it still is the new one.
+
+        Where it is not, nothing changes: a ban or a later renewal, maybe of another server, stands.
+
+        Returns:
+            The agent as it is then.
+
+        Raises:
+            NotFound: there is no such agent.
+        """
+        values = {
+            "serial_number": new_serial_number,
+            "expires_at": expires_at,
+            "new_serial_number": "",
+            "new_expires_at": None,
+        }
+        still_new = _AGENTS.new_serial_number == new_serial_number
+        return await self._database.write(_update, agent_id, values, self._clock.now(), still_new)
 
     async def set_agent_selectors(self, agent_id: SpiffeID, selectors: Iterable[Selector]) -> None:
         """Replace all selectors of an agent."""
@@ -209,15 +245,21 @@ def _store_attested(
 
 
 def _update(
-    connection: Connection, agent_id: SpiffeID, values: dict[str, Any], now: datetime
+    connection: Connection,
+    agent_id: SpiffeID,
+    values: dict[str, Any],
+    now: datetime,
+    condition: ColumnElement[bool] | None = None,
 ) -> Agent:
-    changed = connection.execute(
-        update(schema.agents)
-        .where(_AGENTS.spiffe_id == str(agent_id))
-        .values(updated_at=now, **values)
-    )
-    if changed.rowcount == 0:
-        raise not_found()
+    """Change an agent, where the condition holds; the agent as it is then."""
+    chosen = update(schema.agents).where(_AGENTS.spiffe_id == str(agent_id))
+    if condition is not None:
+        chosen = chosen.where(condition)
+    if connection.execute(chosen.values(updated_at=now, **values)).rowcount == 0:
+        found = _fetch(connection, [str(agent_id)])
+        if condition is None or not found:
+            raise not_found()
+        return found[0]
     add_events(connection, schema.agent_events, [str(agent_id)], now)
     return _fetch(connection, [str(agent_id)])[0]
 
