@@ -33,10 +33,18 @@ def _stack(server: str, agent: str) -> object:
     return pytest.param(Halves(server, agent), id=f"{server} server, {agent} agent", marks=marks)
 
 
-_STACKS = [_stack("ours", "ours"), _stack("spire", "ours"), _stack("ours", "spire")]
+STACKS = [_stack("ours", "ours"), _stack("spire", "ours"), _stack("ours", "spire")]
 if os.environ.get("SPIRE_PY_PEERS_BASELINE"):
     # Shows that a peer is sound, when it fails on one of the stacks above.
-    _STACKS = [_stack("spire", "spire")]
+    STACKS = [_stack("spire", "spire")]
+
+
+def programs(halves: Halves) -> dict[str, tuple[str, ...]]:
+    """What `new_stack` is to start."""
+    return {
+        "server_program": _program(halves.server, "spire-server", OUR_SERVER),
+        "agent_program": _program(halves.agent, "spire-agent", OUR_AGENT),
+    }
 
 
 def _program(whose: str, name: str, ours: tuple[str, ...]) -> tuple[str, ...]:
@@ -58,18 +66,14 @@ def _start(stack: Stack) -> None:
     stack.wait_for_svids(2)
 
 
-@pytest.fixture(scope="session", params=_STACKS)
+@pytest.fixture(scope="session", params=STACKS)
 def spiffe_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """A running server and agent; every process of this user is `ONE` (by default) and `TWO`.
 
     Many tests share it: each takes back what it adds, save for authorities of the own bundle.
     """
-    halves: Halves = request.param
     with new_stack(
-        server_program=_program(halves.server, "spire-server", OUR_SERVER),
-        agent_program=_program(halves.agent, "spire-agent", OUR_AGENT),
-        server_keys=QUICK_SERVER,
-        agent_keys=QUICK_AGENT,
+        **programs(request.param), server_keys=QUICK_SERVER, agent_keys=QUICK_AGENT
     ) as stack:
         _start(stack)
         yield stack
