@@ -164,14 +164,14 @@ def _load_key(context: ssl.SSLContext, chain: Sequence[bytes], key: PrivateKey) 
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     certificates = "".join(ssl.DER_cert_to_PEM_cert(certificate) for certificate in chain).encode()
     try:
-        with _memory_file(pem + certificates) as path:
+        with memory_file(pem + certificates) as path:
             context.load_cert_chain(path)
     except ssl.SSLError as error:
         raise InvalidArgument("certificate chain and private key do not fit") from error
 
 
 @contextmanager
-def _memory_file(content: bytes) -> Iterator[str]:
+def memory_file(content: bytes) -> Iterator[str]:
     """A file that is on no disk: `ssl` takes keys from files only."""
     descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
     try:
