@@ -84,6 +84,19 @@ def go_duration(seconds: float) -> str:
     return f"{seconds * 1e9:.0f}ns"
 
 
+def on_one_line(value: object) -> str:
+    """A value of a stranger's, such as an agent's version, that begins no line of its own.
+
+    Nor does it tell the terminal anything: what is not printable is shown escaped.
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
 def quoted(text: str) -> str:
     """Text in double quotes, as Go's %q prints it."""
     return json.dumps(text, ensure_ascii=False)

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
@@ -58,7 +59,7 @@ def bundle_from_pb(message: types_pb2.Bundle) -> Bundle:
     Raises:
         InvalidArgument: the trust domain, a certificate or a key is not valid.
     """
-    bundle = known_bundle_from_pb(message)
+    bundle = _bundle_from_pb(message, x509_authorities_from_pb)
     return bundle.with_changes(
         x509_authorities=tuple(replace(each, tainted=False) for each in bundle.x509_authorities),
         jwt_authorities=tuple(replace(each, tainted=False) for each in bundle.jwt_authorities),
@@ -69,15 +70,24 @@ def bundle_from_pb(message: types_pb2.Bundle) -> Bundle:
 def known_bundle_from_pb(message: types_pb2.Bundle) -> Bundle:
     """Read and check a bundle that our server sent: marks of taint count.
 
+    A certificate that cannot be read is left out: the trust in the others must not go with it.
+
     Raises:
-        InvalidArgument: the trust domain, a certificate or a key is not valid.
+        InvalidArgument: the trust domain or a key is not valid.
     """
+    return _bundle_from_pb(message, _readable_x509_authorities)
+
+
+def _bundle_from_pb(
+    message: types_pb2.Bundle,
+    read: Callable[[Iterable[types_pb2.X509Certificate]], tuple[X509Authority, ...]],
+) -> Bundle:
     try:
         trust_domain = TrustDomain.parse(message.trust_domain)
     except InvalidArgument as error:
         raise InvalidArgument(f"invalid trust domain: {error.message}") from error
     try:
-        x509_authorities = x509_authorities_from_pb(message.x509_authorities)
+        x509_authorities = read(message.x509_authorities)
     except InvalidArgument as error:
         raise InvalidArgument(f"unable to parse X.509 authority: {error.message}") from error
     try:
@@ -116,6 +126,16 @@ def x509_authorities_from_pb(
         for message in messages
         for der in split_certificates(message.asn1)
     )
+
+
+def _readable_x509_authorities(
+    messages: Iterable[types_pb2.X509Certificate],
+) -> tuple[X509Authority, ...]:
+    found: list[X509Authority] = []
+    for message in messages:
+        with suppress(InvalidArgument):
+            found += x509_authorities_from_pb([message])
+    return tuple(found)
 
 
 def jwt_authority_to_pb(authority: JWTAuthority) -> types_pb2.JWTKey:

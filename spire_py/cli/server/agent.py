@@ -14,7 +14,7 @@ from spire_py._proto.spire.api.server import agent_pb2
 from spire_py.cli.command import Command, CommandFailed
 from spire_py.cli.connection import Connection
 from spire_py.cli.flags import Flag, Flags, Kind
-from spire_py.cli.output import count_of, go_local_time, print_messages
+from spire_py.cli.output import count_of, go_local_time, on_one_line, print_messages
 from spire_py.cli.server.api import (
     MATCHES,
     id_to_pb,
@@ -99,7 +99,7 @@ def _print_list(response: agent_pb2.ListAgentsResponse) -> int:
 
 
 def _agent_text(agent: types.Agent) -> str:
-    return "\n".join(f"{label:<18}: {value}" for label, value in _fields(agent)) + "\n"
+    return "\n".join(f"{label:<18}: {on_one_line(value)}" for label, value in _fields(agent)) + "\n"
 
 
 def _fields(agent: types.Agent) -> Iterator[tuple[str, str]]:
@@ -144,7 +144,8 @@ async def _show(flags: Flags, server: Connection) -> int:
         print("Found an attested agent given its SPIFFE ID\n")
         print(_agent_text(agent))
         for selector in agent.selectors:
-            print(f"{'Selectors':<18}: {selector.type}:{selector.value}")
+            value = on_one_line(f"{selector.type}:{selector.value}")
+            print(f"{'Selectors':<18}: {value}")
         return 0
 
     return print_messages(flags, pretty, agent)

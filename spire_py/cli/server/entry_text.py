@@ -1,11 +1,11 @@
-"""A registration entry, as text (wire-facts 10: people parse it)."""
+"""A registration entry, as text (people parse it)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from spire_py._proto.spire.api import types_pb2 as types
-from spire_py.cli.output import go_time
+from spire_py.cli.output import go_time, on_one_line
 from spire_py.cli.server.api import id_to_text
 
 _LABEL_WIDTH = 24
@@ -13,7 +13,7 @@ _LABEL_WIDTH = 24
 
 def entry_text(entry: types.Entry) -> str:
     """The lines of one entry; an empty line ends it."""
-    lines = [f"{label:<{_LABEL_WIDTH}}: {value}" for label, value in _fields(entry)]
+    lines = [f"{label:<{_LABEL_WIDTH}}: {on_one_line(value)}" for label, value in _fields(entry)]
     return "\n".join(lines) + "\n"
 
 

@@ -102,3 +102,10 @@ def test_any_bytes_are_split_or_refused(data: bytes) -> None:
 def test_certificate_that_is_cut_off_is_refused(cut: int) -> None:
     with pytest.raises(InvalidArgument, match="malformed certificate"):
         split_certificates(ROOT.der[:cut])
+
+
+def test_a_certificate_of_our_server_that_cannot_be_read_is_left_out() -> None:
+    message = bundle_to_pb(bundle(tainted=False))
+    for junk in (b"junk", b"\x30\x03\x02\x01\x01", ROOT.der[:-1]):
+        message.x509_authorities.add(asn1=junk)
+    assert known_bundle_from_pb(message) == bundle(tainted=False)
