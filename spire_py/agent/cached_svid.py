@@ -10,7 +10,7 @@ from spire_py.agent.authorized_entry import AuthorizedEntry
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedSVID:
-    """A chain and its key, in memory only (design decision 11).
+    """A chain and its key, in memory only.
 
     `chain` is DER, leaf first; `key` is unencrypted PKCS#8 DER. `entry` is the one it was signed
     for, as it was then. From `rotate_at` on it is to be replaced.

@@ -1,4 +1,4 @@
-"""Why a server refused this agent, and what the agent must do about it (wire facts, 5.13)."""
+"""Why a server refused this agent, and what the agent must do about it (features O4, O5)."""
 
 from __future__ import annotations
 

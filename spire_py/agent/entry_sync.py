@@ -1,4 +1,4 @@
-"""The conversation by which an agent learns its entries (wire facts, 5.2 and 5.8)."""
+"""The conversation by which an agent learns its entries (feature O13)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attested agent asks of its server (wire facts, section 5)."""
+"""What an attested agent asks of its server."""
 
 from __future__ import annotations
 

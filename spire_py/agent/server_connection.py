@@ -11,6 +11,7 @@ from spire_py.crypto.certificate import CertificateFacts
 from spire_py.errors import Unauthenticated
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import SpiffeID, TrustDomain
+from spire_py.spiffe.reserved_path import server_id
 from spire_py.spiffe.x509_svid import verify_peer_chain
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import Channel
@@ -30,7 +31,7 @@ class ServerAddress:
     @property
     def server_id(self) -> SpiffeID:
         """The one ID that the agent talks to."""
-        return self.trust_domain.member("/spire/server")
+        return server_id(self.trust_domain)
 
 
 def open_channel(

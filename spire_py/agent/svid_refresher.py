@@ -22,7 +22,7 @@ from spire_py.telemetry.logs import get_logger
 log = get_logger("manager")
 
 MAX_BATCH = 500
-"""What SPIRE's server signs for one address in a second (wire facts, 5.6)."""
+"""What SPIRE's server signs for one address in a second."""
 
 _TICK = timedelta(seconds=5)
 _FIRST_RETRY = timedelta(milliseconds=500)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
 
@@ -42,14 +41,6 @@ class EntrySource(Protocol):
     async def fetch_federated_bundle(self, trust_domain: TrustDomain) -> Bundle: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ServerState:
-    """What one round brought."""
-
-    entries: Mapping[str, AuthorizedEntry]
-    bundles: Mapping[TrustDomain, Bundle]
-
-
 BundleListener = Callable[[Bundle], Awaitable[None]]
 
 
@@ -80,7 +71,6 @@ class Synchronizer:
         self._denials = denials
         self._on_bundle = on_bundle
         self._clock = clock
-        self._interval = interval
         self._changes = changes or Watch(None)
         self._backoff = Backoff(
             initial=interval, maximum=max(interval, min(timedelta(minutes=8), 48 * interval))

@@ -17,7 +17,7 @@ from spire_py.transport.processes import check_process
 log = get_logger("workload_attestor")
 
 MAX_DURATION = timedelta(seconds=60)
-"""The longest an attestation takes: kubelet is asked for half a minute (wire facts, section 9)."""
+"""The longest an attestation takes: kubelet is asked for half a minute."""
 
 
 class WorkloadAttestation:

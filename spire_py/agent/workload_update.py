@@ -1,7 +1,7 @@
 """What a workload is told: its identities and the bundles it may trust, encoded once.
 
 The same update object goes to every stream whose workload has the same identities, so that the
-cost of a rotation is that of its encodings, not that of its streams (design decision 6).
+cost of a rotation is that of its encodings, not that of its streams.
 """
 
 from __future__ import annotations

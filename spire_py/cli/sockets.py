@@ -14,7 +14,7 @@ from spire_py.cli.flags import Flag, Flags
 class SocketChoice:
     """How one of SPIRE's sockets is found.
 
-    `fallback` is tried where nothing was said and the default does not exist (design, decision 7).
+    `fallback` is tried where nothing was said and the default does not exist.
     """
 
     default: str

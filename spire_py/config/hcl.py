@@ -1,4 +1,4 @@
-"""HCL 1 and JSON as SPIRE reads them, with the line of every value (decision note 0002)."""
+"""HCL 1 and JSON as SPIRE reads them, with the line of every value (docs/decisions/0002)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from spire_py.config.problems import ConfigProblems, ConfigWarning, Problem
 from spire_py.config.tree import Table, Value, is_block, merge, tables
 from spire_py.config.values import kind_of
 from spire_py.errors import InvalidArgument
-from spire_py.plugin_api.context import PluginContext
 
 Path: TypeAlias = tuple[str | int, ...]
 
@@ -197,19 +196,6 @@ class Reader:
             section = _section(model, location[:1]) if len(location) > 1 else _section(model, ())
             message = f"{_section(owner, ()) or section}: {key}: {cause or fault['msg']}"
         self.problems.append(Problem(message, _line(location, lines)))
-
-
-def read_plugin_data(model: type[S], data: Mapping[str, Any], context: PluginContext) -> S:
-    """A plugin's data as its model; unknown keys become warnings with their line.
-
-    Raises:
-        ConfigProblems: something in it is wrong; all of it is told.
-    """
-    reader = Reader()
-    section = reader.read(model, data, line=getattr(data, "line", None))
-    context.warnings.extend(str(warning) for warning in reader.warnings)
-    reader.check()
-    return section
 
 
 def nearest(key: str, names: Iterable[str]) -> str:

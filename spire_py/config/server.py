@@ -267,10 +267,6 @@ class ServerSection(LoggingKeys):
         return DEFAULT_CA_SUBJECT if self.ca_subject.is_empty else self.ca_subject
 
     @property
-    def effective_agent_ttl(self) -> timedelta:
-        return self.agent_ttl or self.default_x509_svid_ttl
-
-    @property
     def host(self) -> str:
         """The address to listen at, without the brackets of IPv6."""
         return self.bind_address.strip("[]")

@@ -1,4 +1,4 @@
-"""All bundles in memory, never more than a poll behind the database (design decision 5)."""
+"""All bundles in memory, never more than a poll behind the database (docs/decisions/0007)."""
 
 from __future__ import annotations
 

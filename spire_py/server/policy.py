@@ -268,7 +268,9 @@ class Authorizer:
         try:
             return await self._callers.fetch_agent(agent_id)
         except SpireError as error:
-            log.error("Unable to look up agent information", agent_id=agent_id, error=error.message)
+            log.error(
+                "Unable to look up agent information", agent_id=str(agent_id), error=error.message
+            )
             if known is not None:
                 return known
             raise Internal(f"unable to look up agent information: {error.message}") from error

@@ -1,7 +1,7 @@
 """Logging: structlog in front, SPIRE's formats behind (features A17, A18, C21, G16, P7 to P10).
 
 A line is `log.info("Starting Server APIs", address=…, network="tcp")`: the message is a constant,
-SPIRE's sentence where SPIRE has one, and the facts are fields, by the names in `fields`.
+SPIRE's sentence where SPIRE has one, and the facts are fields, by SPIRE's names.
 """
 
 from __future__ import annotations
@@ -21,10 +21,26 @@ import structlog
 
 from spire_py.config.problems import ConfigWarning
 from spire_py.errors import FailedPrecondition, InvalidArgument
-from spire_py.telemetry import fields as names
 from spire_py.telemetry.render import json_line, text_line
 
 _FILE_MODE = 0o640
+_SECRETS = frozenset(
+    {
+        "app_secret",
+        "connection_string",
+        "join_token",
+        "key_pem",
+        "passphrase",
+        "password",
+        "private_key",
+        "ro_connection_string",
+        "secret",
+        "secret_access_key",
+        "secret_token",
+        "token",
+    }
+)
+"""Fields whose values never reach the log, whoever asks for it."""
 _HIDDEN = "<hidden>"
 
 
@@ -260,7 +276,7 @@ class _Output:
 def _hide_secrets(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    for key in names.SECRETS.intersection(event):
+    for key in _SECRETS.intersection(event):
         event[key] = _HIDDEN
     return event
 
@@ -271,7 +287,7 @@ def _traceback(
     wanted = event.pop("exc_info", None)
     error = sys.exc_info()[1] if wanted is True else wanted
     if isinstance(error, BaseException):
-        event.setdefault(names.ERROR, str(error) or type(error).__name__)
+        event.setdefault("error", str(error) or type(error).__name__)
         event["traceback"] = "".join(traceback.format_exception(error))
     return event
 
@@ -287,16 +303,16 @@ _PROCESSORS = (_hide_secrets, _traceback, _render)
 def get_logger(subsystem: str = "", **facts: Any) -> Logger:
     """A logger; `subsystem` is the `subsystem_name` of its lines."""
     if subsystem:
-        facts[names.SUBSYSTEM_NAME] = subsystem
+        facts["subsystem_name"] = subsystem
     return Logger(_Output(), _PROCESSORS, facts)
 
 
 def log_config_warnings(log: Logger, warnings: Iterable[ConfigWarning]) -> None:
     """Log what the configuration's reader found, with SPIRE's marks for what is deprecated."""
     for warning in warnings:
-        facts: dict[str, Any] = {} if warning.line is None else {names.LINE: warning.line}
+        facts: dict[str, Any] = {} if warning.line is None else {"line": warning.line}
         if warning.deprecated:
-            facts |= {names.ALERT: True, names.ALERT_TYPE: names.DEPRECATED_CONFIG}
+            facts |= {"alert": True, "alert_type": "deprecated_config"}
         log.warning(warning.message, **facts)
 
 

@@ -36,7 +36,7 @@ def agent_from_pb(message: types_pb2.Agent) -> Agent:
         id=id_from_pb(message.id),
         attestation_type=message.attestation_type,
         serial_number=message.x509svid_serial_number,
-        expires_at=seconds_to_time(message.x509svid_expires_at or 0) or _EPOCH,
+        expires_at=seconds_to_time(message.x509svid_expires_at) or _EPOCH,
         can_reattest=message.can_reattest,
         agent_version=message.agent_version,
         selectors=selectors_from_pb(message.selectors),

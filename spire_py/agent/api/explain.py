@@ -1,4 +1,4 @@
-"""Why a workload has the identities it has, or none (design, decision 10)."""
+"""Why a workload has the identities it has, or none."""
 
 from __future__ import annotations
 

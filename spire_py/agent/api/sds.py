@@ -1,4 +1,4 @@
-"""Envoy's secret discovery service, version 3 (feature H7; wire facts, section 8)."""
+"""Envoy's secret discovery service, version 3 (feature H7)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SecretDiscovery:
     """Gives Envoy the identities of its process and the bundles it may trust.
 
     A caller without identity gets bundles all the same: Envoy asks for them on a stream of their
-    own, before its identity may exist (wire facts, section 14).
+    own, before its identity may exist.
 
     Args:
         disable_spiffe_validator: send plain CA certificates unless Envoy's node says otherwise.

@@ -1,4 +1,4 @@
-"""Identities and bundles as Envoy's secrets (features H8 to H10; wire facts, section 8)."""
+"""Identities and bundles as Envoy's secrets (features H8 to H10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`api explain`: why a process has the identities it has, or none (design, decision 10)."""
+"""`api explain`: why a process has the identities it has, or none."""
 
 from __future__ import annotations
 

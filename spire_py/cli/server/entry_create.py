@@ -14,9 +14,9 @@ from spire_py.cli.server.api import id_to_pb, selector_to_pb, server_command, tt
 from spire_py.cli.server.entry_text import entry_text
 from spire_py.cli.server.input import read_input
 from spire_py.errors import StatusCode
+from spire_py.spiffe.reserved_path import SERVER_PATH
 from spire_py.wire.registration_entries import entries_from_json
 
-_SERVER_PATH = "/spire/server"
 ENTRY_FLAGS = (
     Flag("entryID", "ID of the entry; a new one is made where it is left out"),
     Flag("parentID", "SPIFFE ID of the parent: an agent, or another entry's"),
@@ -86,7 +86,7 @@ def entry_from_flags(flags: Flags) -> types.Entry:
     """The entry that the flags describe, for a request."""
     spiffe_id = id_to_pb(flags.text("spiffeID"))
     if flags.switch("node"):
-        parent_id = types.SPIFFEID(trust_domain=spiffe_id.trust_domain, path=_SERVER_PATH)
+        parent_id = types.SPIFFEID(trust_domain=spiffe_id.trust_domain, path=SERVER_PATH)
     else:
         parent_id = id_to_pb(flags.text("parentID"))
     entry = types.Entry(

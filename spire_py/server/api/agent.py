@@ -155,7 +155,7 @@ class AgentServicer:
         return agent_pb2.PostStatusResponse()
 
     async def activate(self, agent: Agent) -> Agent | None:
-        """Make an agent's new serial number its current one: it came with it (wire-facts 4).
+        """Make an agent's new serial number its current one: it came with it.
 
         With the database away the agent is let in all the same, and this is tried again.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import entry_pb2
@@ -12,7 +12,7 @@ from spire_py.errors import InvalidArgument, NotFound, SpireError, StatusCode
 from spire_py.model.entry import Entry
 from spire_py.server.api.call_log import failed
 from spire_py.server.api.filters import entry_filter_from_pb, page_from_pb
-from spire_py.server.datastore.filters import EntryFilter, Page
+from spire_py.server.datastore import CreateResult, EntryFilter, Page
 from spire_py.server.entry_cache.authorized import PAGE_SIZE, AuthorizedEntries
 from spire_py.server.policy import calling_agent
 from spire_py.spiffe.id import SpiffeID, TrustDomain
@@ -26,9 +26,6 @@ _GET_ENTRIES_TAG = b"\x0a"  # GetAuthorizedEntriesResponse.entries = 1
 _SYNC_ENTRIES_TAG = b"\x12"  # SyncAuthorizedEntriesResponse.entries = 2
 _SYNC_MORE = b"\x18\x01"  # SyncAuthorizedEntriesResponse.more = 3, true
 _SYNC_IDLE_SECONDS = 300
-
-CreateResult: TypeAlias = tuple[Entry, bool] | SpireError
-"""An entry as it is stored and whether it was there before; or why it was refused."""
 
 log = get_logger("api")
 

@@ -16,7 +16,7 @@ from spire_py.crypto.x509_signer import self_signed_ca
 from spire_py.model.ca_journal import AuthorityStatus, CAJournal, JWTKeyRecord, X509CARecord
 from spire_py.plugin_api.key_manager import KeyType, PrivateKey
 from spire_py.server.ca.ca import CA, JWTSigningKey, X509Authority
-from spire_py.server.ca.lifetime import BACKDATE
+from spire_py.server.ca.lifetime import BACKDATE, whole_seconds
 from spire_py.spiffe.bundle import Bundle, JWTAuthority
 from spire_py.spiffe.bundle import X509Authority as BundleX509Authority
 from spire_py.spiffe.id import TrustDomain
@@ -149,7 +149,7 @@ class X509CAs(AuthorityKind[X509CARecord]):
         facts = CertificateFacts(issued.certificate)
         record = X509CARecord(
             slot_id=slot_id,
-            issued_at=_whole_seconds(now),
+            issued_at=whole_seconds(now),
             not_after=facts.not_after,
             certificate=issued.certificate,
             authority_id=facts.authority_id,
@@ -204,10 +204,10 @@ class JWTKeys(AuthorityKind[JWTKeyRecord]):
         self, slot_id: str, key: PrivateKey, now: datetime
     ) -> tuple[JWTKeyRecord, Bundle]:
         key_id = "".join(secrets.choice(_KEY_ID_ALPHABET) for _ in range(_KEY_ID_LENGTH))
-        not_after = _whole_seconds(now + self._ttl)
+        not_after = whole_seconds(now + self._ttl)
         record = JWTKeyRecord(
             slot_id=slot_id,
-            issued_at=_whole_seconds(now),
+            issued_at=whole_seconds(now),
             not_after=not_after,
             key_id=key_id,
             public_key=public_key_der(key),
@@ -226,7 +226,3 @@ class JWTKeys(AuthorityKind[JWTKeyRecord]):
 
     def install(self, record: JWTKeyRecord, key: PrivateKey) -> None:
         self._ca.activate_jwt_key(JWTSigningKey(record.key_id, key, record.not_after))
-
-
-def _whole_seconds(time: datetime) -> datetime:
-    return time.replace(microsecond=0)

@@ -11,6 +11,11 @@ _PREPARE_AT_MOST = timedelta(days=30)
 _ACTIVATE_AT_MOST = timedelta(days=7)
 
 
+def whole_seconds(time: datetime) -> datetime:
+    """A time as certificates and tokens hold it."""
+    return time.replace(microsecond=0)
+
+
 def wants_successor(issued_at: datetime, not_after: datetime, now: datetime) -> bool:
     """Whether the next authority is to be prepared, so that all learn of it in time."""
     return not_after - now <= min((not_after - issued_at) / 2, _PREPARE_AT_MOST)

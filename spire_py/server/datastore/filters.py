@@ -40,7 +40,7 @@ class DeleteMode(IntEnum):
     DELETE = 1
     """They are deleted too."""
     DISSOCIATE = 2
-    """They stay, without the bundle; there is no event and no new revision."""
+    """They stay, without the bundle and without a new revision; SPIRE tells of it by no event."""
 
 
 @dataclass(frozen=True, slots=True)

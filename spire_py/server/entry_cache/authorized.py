@@ -12,7 +12,7 @@ from spire_py.wire.entries import ALL_FIELDS
 from spire_py.wire.masks import Fields
 
 PAGE_SIZE = 500
-"""Most entries, or revisions, in one message of a sync (wire-facts 5.2)."""
+"""Most entries, or revisions, in one message of a sync, as SPIRE's server sends."""
 
 
 class AuthorizedEntries:

@@ -37,7 +37,7 @@ class CacheStore(Protocol):
 
 
 class EntryCache:
-    """All entries and agents of the datastore, in memory (design decision 5).
+    """All entries and agents of the datastore, in memory (docs/decisions/0007).
 
     Answers never wait for a query. What this server writes is put in by who wrote it; what other
     servers write is seen within a second. While the database is away the last known state stays.
@@ -176,7 +176,7 @@ class EntryCache:
     async def reread_unlinked(self, known: Iterable[TrustDomain]) -> None:
         """Read anew the entries that federate with a trust domain whose bundle is gone.
 
-        Deleting a bundle in mode dissociate unlinks entries without any event.
+        SPIRE, when it deletes a bundle in mode dissociate, unlinks entries without any event.
         """
         if ids := self._index.federating_with_none_of(set(known)):
             await self._entries.reread(ids)

@@ -1,4 +1,4 @@
-"""One entry in memory, with its encodings made once (design decision 6)."""
+"""One entry in memory, with its encodings made once (docs/decisions/0007)."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ from spire_py.runtime.watch import Watch
 from spire_py.server.entry_cache.authorized import AuthorizedEntries
 from spire_py.server.entry_cache.cached_entry import CachedEntry
 from spire_py.spiffe.id import SpiffeID, TrustDomain
-
-SERVER_PATH = "/spire/server"
+from spire_py.spiffe.reserved_path import SERVER_PATH
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -36,7 +35,6 @@ class EntryIndex:
     def __init__(self, trust_domain: TrustDomain, changes: Watch[None] | None = None) -> None:
         self._trust_domain = trust_domain
         self._changes = changes or Watch(None)
-        self._server_path = SERVER_PATH
         self._entries: dict[str, CachedEntry] = {}
         self._children: dict[str, dict[str, CachedEntry]] = {}
         self._aliases: dict[Selector, dict[str, Entry]] = {}
@@ -132,7 +130,7 @@ class EntryIndex:
             self._privileged.setdefault(entry.spiffe_id, {})[entry.id] = entry
         if not self._is_ours(entry):
             return
-        if entry.parent_id.path == self._server_path:
+        if entry.parent_id.path == SERVER_PATH:
             # An alias without selectors matches no agent, as in SPIRE.
             if entry.selectors:
                 self._aliases.setdefault(entry.selectors[0], {})[entry.id] = entry
@@ -148,7 +146,7 @@ class EntryIndex:
             _remove(self._privileged, entry.spiffe_id, entry.id)
         if not self._is_ours(entry):
             return
-        if entry.parent_id.path == self._server_path:
+        if entry.parent_id.path == SERVER_PATH:
             if entry.selectors:
                 _remove(self._aliases, entry.selectors[0], entry.id)
                 self._roots.clear()

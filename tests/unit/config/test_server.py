@@ -56,7 +56,7 @@ def test_defaults_are_those_of_spire() -> None:
     assert server.effective_ca_subject == CASubject(country=("US",), organization=("SPIFFE",))
     assert server.default_x509_svid_ttl == timedelta(hours=1)
     assert server.default_jwt_svid_ttl == timedelta(minutes=5)
-    assert server.effective_agent_ttl == timedelta(hours=1)
+    assert server.agent_ttl is None
     assert (server.log_level, server.log_format, server.log_file) == ("INFO", "", "")
     assert server.max_attested_node_info_staleness == timedelta(0)
     assert server.prune_attested_nodes_expired_for is None

@@ -177,11 +177,9 @@ async def test_bundle_is_deleted_and_entries_come_loose(datastore: Datastore) ->
     await datastore.create_bundle(bundle(OTHER))
     await datastore.create_bundle(bundle(THIRD))
     linked, _ = await datastore.create_entry(entry("/one", federates_with=(OTHER, THIRD)))
-    before = await datastore.federation_links_mark()
     await datastore.delete_bundle(OTHER, DeleteMode.DISSOCIATE)
     assert await datastore.load_all_entries() == [replace(linked, federates_with=(THIRD,))]
     assert (await datastore.entry_events(0))[-1][1] == linked.id
-    assert await datastore.federation_links_mark() != before
 
 
 async def test_unused_bundle_is_deleted_in_any_mode(datastore: Datastore) -> None:

@@ -43,10 +43,6 @@ class Database:
         )
         self._group_commit = GroupCommit(self._run_all, self._writers) if self._is_sqlite else None
 
-    @property
-    def is_sqlite(self) -> bool:
-        return self._is_sqlite
-
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:

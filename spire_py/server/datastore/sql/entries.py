@@ -109,13 +109,6 @@ class EntryStore(Store):
         """
         return await self._database.read(_count, wanted)
 
-    async def federation_links_mark(self) -> tuple[int, int]:
-        """A value that changes when entries are linked with bundles or come loose from them.
-
-        SPIRE makes no event when deleting a bundle loosens entries from it, so this is polled.
-        """
-        return await self._database.read(_links_mark)
-
     async def entry_events(self, after_id: int) -> list[tuple[int, str]]:
         """The events above an ID, in order, each with the ID of the entry it is about."""
         return await self._database.read(events_after, schema.entry_events, after_id)
@@ -168,10 +161,3 @@ def _list(
 def _count(connection: Connection, wanted: EntryFilter) -> int:
     query = filtered(select(func.count()).select_from(schema.entries), wanted)
     return int(connection.execute(query).scalar_one())
-
-
-def _links_mark(connection: Connection) -> tuple[int, int]:
-    links = schema.entry_bundles.c
-    total = func.coalesce(func.sum(links.bundle_id * 1_000_003 + links.registered_entry_id), 0)
-    count, weight = connection.execute(select(func.count(), total)).one()
-    return count, int(weight)
