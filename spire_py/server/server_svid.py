@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from spire_py.crypto.keys import generate_key, public_key_der
+from spire_py.crypto.keys import PrivateKey, generate_key, public_key_der
 from spire_py.errors import SpireError, Unavailable
-from spire_py.plugin_api.key_manager import KeyType, PrivateKey
+from spire_py.plugin_api.key_manager import KeyType
 from spire_py.runtime.clock import Clock
 from spire_py.runtime.watch import Watch
 from spire_py.server.ca.ca import SignedX509SVID
@@ -44,7 +44,9 @@ class ServerSVID:
     authority_id: str
 
     def wants_rotation(self, now: datetime) -> bool:
-        return now >= self.not_before + (self.expires_at - self.not_before) / 2
+        """Whether half of its life is over, or it has not begun: the clock was set back."""
+        half = self.not_before + (self.expires_at - self.not_before) / 2
+        return not self.not_before <= now < half
 
 
 class ServerSVIDRotator:

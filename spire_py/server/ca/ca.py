@@ -16,14 +16,14 @@ from typing import ParamSpec, TypeVar
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from spire_py.crypto.certificate import CertificateFacts
-from spire_py.crypto.keys import generate_key, public_key_der
+from spire_py.crypto.keys import PrivateKey, generate_key, public_key_der
 from spire_py.crypto.subject import Subject
 from spire_py.crypto.x509_signer import X509Signer
 from spire_py.errors import InvalidArgument, SpireError, Unavailable
-from spire_py.plugin_api.key_manager import KeyType, PrivateKey
+from spire_py.plugin_api.key_manager import KeyType
 from spire_py.runtime.clock import Clock
 from spire_py.runtime.watch import Watch
-from spire_py.server.ca.lifetime import BACKDATE
+from spire_py.server.ca.lifetime import BACKDATE, whole_seconds
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.spiffe.jwt_svid import sign_jwt_svid
@@ -95,6 +95,7 @@ class X509Authority:
         self.certificate = certificate
         self.upstream_chain = upstream_chain
         self.authority_id = facts.authority_id
+        self.not_before = facts.not_before
         self.not_after = facts.not_after
         self.signer = X509Signer(certificate, key)
         self.key = key
@@ -263,7 +264,7 @@ class CA:
             jti=_new_jti() if include_jti else "",
         )
         token = sign() if _is_fast(key.key) else await self._in_thread(sign)
-        return SignedJWTSVID(spiffe_id, token, _whole_seconds(now), _whole_seconds(expires_at))
+        return SignedJWTSVID(spiffe_id, token, whole_seconds(now), whole_seconds(expires_at))
 
     async def check_health(self) -> None:
         """Sign for nobody, to see whether signing works (feature L19).
@@ -287,6 +288,9 @@ class CA:
             raise Unavailable("X509 CA is not available for signing")
         if self._x509.not_after <= now:
             raise Unavailable("X509 CA is not available for signing: it has expired")
+        if self._x509.not_before > now:
+            # The clock was set back. Another CA will be there in seconds.
+            raise Unavailable("X509 CA is not available for signing: it is not valid yet")
         return self._x509
 
     def _signing_key(self, now: datetime) -> JWTSigningKey:
@@ -325,7 +329,7 @@ class CA:
             spiffe_id=params.spiffe_id,
             chain=(signed.der, *authority.upstream_chain),
             serial_number=signed.serial_number,
-            not_before=_whole_seconds(not_before),
+            not_before=whole_seconds(not_before),
             expires_at=signed.not_after,
             authority_id=authority.authority_id,
         )
@@ -352,7 +356,3 @@ def _subject(params: X509SVIDParams) -> bytes | None:
 
 def _new_jti() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-
-
-def _whole_seconds(time: datetime) -> datetime:
-    return time.replace(microsecond=0)

@@ -109,3 +109,15 @@ async def test_before_the_first_there_is_none(signer: FakeSigner, clock: FakeClo
 
 async def test_its_key_is_not_shown(rotator: ServerSVIDRotator) -> None:
     assert "private_key" not in repr(rotator.current)
+
+
+async def test_an_svid_from_the_future_is_replaced_when_the_clock_was_set_back(
+    rotator: ServerSVIDRotator, signer: FakeSigner, clock: FakeClock
+) -> None:
+    task = asyncio.create_task(rotator.run())
+    await clock.sleepers(1)
+    clock.jump(-timedelta(hours=2))
+    await clock.advance(timedelta(seconds=10))
+    task.cancel()
+    assert signer.signed == 2
+    assert rotator.current.not_before <= clock.now()

@@ -260,6 +260,12 @@ async def test_nothing_is_signed_by_an_expired_authority(ca: CA, clock: FakeCloc
         await ca.sign_jwt_svid(WORKLOAD, ["them"])
 
 
+async def test_nothing_is_signed_by_an_authority_from_the_future(ca: CA, clock: FakeClock) -> None:
+    clock.jump(-HOUR)
+    with pytest.raises(Unavailable, match="not valid yet"):
+        await ca.sign_x509_svid(KEY, WORKLOAD)
+
+
 async def test_the_health_check_signs(ca: CA) -> None:
     await ca.check_health()
 
