@@ -15,7 +15,8 @@ class Limits:
 
     Attributes:
         connections: open connections of a server in all.
-        connections_per_peer: of one uid (Unix) or one address (TCP); those behind a NAT share it.
+        connections_per_peer: of one uid (Unix), or one IPv4 address or IPv6 /64 (TCP); those behind
+            a NAT share it.
         concurrent_streams: calls under way in one connection, those still being cancelled included.
         message_bytes: one received message, also after it was inflated; 4 MiB as in grpc-go.
         header_list_bytes: one received header block.

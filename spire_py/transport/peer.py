@@ -55,6 +55,17 @@ class Peer:
     tls: bool = False
 
 
+def peer_key(host: str) -> str | bytes:
+    """What counts as one peer: an IPv4 address, or the /64 network of an IPv6 address.
+
+    Whoever has one IPv6 address has all 2**64 of its network.
+    """
+    if ":" not in host:
+        return host
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return packed if packed.startswith(_MAPPED_IPV4) else packed[:8]
+
+
 class _OwnedDescriptor:
     """Closes a file descriptor when nobody needs it any more."""
 
@@ -68,6 +79,7 @@ class _OwnedDescriptor:
 
 
 _SO_PEERPIDFD = 77
+_MAPPED_IPV4 = bytes(10) + b"\xff\xff"
 _UCRED = struct.Struct("3i")
 
 

@@ -20,7 +20,7 @@ from spire_py.telemetry.logs import get_logger
 from .frames import ErrorCode
 from .limits import Limits, fitted_to
 from .listeners import bind_tcp, bind_unix, raise_open_files_limit
-from .peer import Peer, unix_peer
+from .peer import Peer, peer_key, unix_peer
 from .server_connection import Authorize, Observe, ServerConnection
 from .service import Service
 from .sockets import SocketTransport, TlsTransport
@@ -227,7 +227,7 @@ class Server:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             host, port = address[:2] if isinstance(address, tuple) else ("", 0)
             peer = Peer(address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-            key = host
+            key = peer_key(host)
         limits = self._limits
         if self.connections >= limits.connections or self._open[key] >= limits.connections_per_peer:
             self._turned_away += 1
