@@ -79,6 +79,15 @@ def spiffe_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.fixture(params=STACKS)
+def fresh_stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """A server and an agent, of which one may be SPIRE's, that a test starts itself."""
+    with new_stack(
+        **programs(request.param), server_keys=QUICK_SERVER, agent_keys=QUICK_AGENT
+    ) as stack:
+        yield stack
+
+
 @pytest.fixture
 def our_stack() -> Iterator[Stack]:
     """A server and an agent of ours that a test starts itself."""

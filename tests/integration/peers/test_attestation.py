@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-
-import pytest
 
 from tests.fakes.pki import issue
-from tests.integration.daemons import TRUST_DOMAIN, Stack, new_stack
-from tests.integration.peers.conftest import ONE, QUICK_AGENT, QUICK_SERVER, STACKS, programs
+from tests.integration.daemons import TRUST_DOMAIN, Stack
+from tests.integration.peers.conftest import ONE
 
 
-@pytest.fixture(params=STACKS)
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
-    """With x509pop; neither server nor agent has started."""
-    with new_stack(
-        **programs(request.param), server_keys=QUICK_SERVER, agent_keys=QUICK_AGENT
-    ) as stack:
-        root = issue(name="root", is_ca=True)
-        leaf = issue(root, name="node-1")
-        for name, pem in (("ca", root.pem), ("node", leaf.pem), ("key", leaf.key_pem)):
-            (stack.folder / f"{name}.pem").write_text(pem)
-        stack.server_plugins = f"""NodeAttestor "x509pop" {{ plugin_data {{
-            ca_bundle_path = "{stack.folder}/ca.pem"
-        }} }}"""
-        stack.agent_attestor = f"""NodeAttestor "x509pop" {{ plugin_data {{
-            certificate_path = "{stack.folder}/node.pem"
-            private_key_path = "{stack.folder}/key.pem"
-        }} }}"""
-        yield stack
+def use_certificates(stack: Stack) -> None:
+    """Have its agent attest by x509pop."""
+    root = issue(name="root", is_ca=True)
+    leaf = issue(root, name="node-1")
+    for name, pem in (("ca", root.pem), ("node", leaf.pem), ("key", leaf.key_pem)):
+        (stack.folder / f"{name}.pem").write_text(pem)
+    stack.server_plugins = f"""NodeAttestor "x509pop" {{ plugin_data {{
+        ca_bundle_path = "{stack.folder}/ca.pem"
+    }} }}"""
+    stack.agent_attestor = f"""NodeAttestor "x509pop" {{ plugin_data {{
+        certificate_path = "{stack.folder}/node.pem"
+        private_key_path = "{stack.folder}/key.pem"
+    }} }}"""
 
 
 def attested(stack: Stack) -> tuple[str, str]:
@@ -40,7 +32,11 @@ def attested(stack: Stack) -> tuple[str, str]:
     return agent["id"]["path"], agent["x509svid_serial_number"]
 
 
-def test_an_agent_without_its_identity_attests_again_and_serves_as_before(stack: Stack) -> None:
+def test_an_agent_without_its_identity_attests_again_and_serves_as_before(
+    fresh_stack: Stack,
+) -> None:
+    stack = fresh_stack
+    use_certificates(stack)
     stack.start_server()
     agent = stack.start_agent()
     path, serial = attested(stack)

@@ -81,35 +81,21 @@ async def pair_of(
     return Pair(entrance, serving)
 
 
-@pytest.mark.parametrize(
-    ("server_keys", "identities", "authorities"),
-    [
-        pytest.param("", 3, 1, id="identities"),
-        # The next authority is prepared after 30 s and takes over after 50 s.
-        pytest.param('ca_ttl = "60s"', 3, 2, id="authorities"),
-    ],
-)
-async def test_no_request_is_lost_while_certificates_rotate(
-    require_peer: Find,
-    our_stack: Stack,
-    tmp_path: Path,
-    server_keys: str,
-    identities: int,
-    authorities: int,
+async def rotate(
+    program: Path, stack: Stack, folder: Path, *, identities: int, authorities: int
 ) -> None:
-    program = require_peer("envoy")
-    our_stack.server_keys += "\n" + server_keys
+    """Two pairs, one for each way to trust; the flow of requests through both loses none."""
     # The configuration switches the SPIFFE validator off; one pair's nodes ask for it all the same.
-    our_stack.agent_keys += "\nsds { disable_spiffe_cert_validation = true }"
-    await asyncio.to_thread(our_stack.start_server)
-    await asyncio.to_thread(our_stack.start_agent)
-    await asyncio.to_thread(our_stack.create_entry, "one", "-entryID", "1-one", *BRIEF)
-    await asyncio.to_thread(our_stack.create_entry, "two", "-entryID", "2-two", *BRIEF)
-    await asyncio.to_thread(our_stack.wait_for_svids, 2)
-    socket = our_stack.agent_socket
+    stack.agent_keys += "\nsds { disable_spiffe_cert_validation = true }"
+    await asyncio.to_thread(stack.start_server)
+    await asyncio.to_thread(stack.start_agent)
+    await asyncio.to_thread(stack.create_entry, "one", "-entryID", "1-one", *BRIEF)
+    await asyncio.to_thread(stack.create_entry, "two", "-entryID", "2-two", *BRIEF)
+    await asyncio.to_thread(stack.wait_for_svids, 2)
+    socket = stack.agent_socket
     async with AsyncExitStack() as opened:
         pairs = [
-            await pair_of(opened, program, socket, tmp_path / name, spiffe_validator=validator)
+            await pair_of(opened, program, socket, folder / name, spiffe_validator=validator)
             for name, validator in (("validator", True), ("plain", False))
         ]
         contexts = [await asyncio.to_thread(pair.entrance.admin.validation) for pair in pairs]
@@ -118,6 +104,20 @@ async def test_no_request_is_lost_while_certificates_rotate(
         flows = [pair.flow(identities=identities, authorities=authorities) for pair in pairs]
         for seen in await asyncio.gather(*flows):
             assert seen.ends == {(ONE, TWO)}
+
+
+async def test_no_request_is_lost_while_identities_rotate(
+    require_peer: Find, fresh_stack: Stack, tmp_path: Path
+) -> None:
+    await rotate(require_peer("envoy"), fresh_stack, tmp_path, identities=2, authorities=1)
+
+
+async def test_no_request_is_lost_while_authorities_rotate(
+    require_peer: Find, our_stack: Stack, tmp_path: Path
+) -> None:
+    # The next authority is prepared after 30 s and takes over after 50 s.
+    our_stack.server_keys += '\nca_ttl = "60s"'
+    await rotate(require_peer("envoy"), our_stack, tmp_path, identities=3, authorities=2)
 
 
 async def test_a_node_without_metadata_gets_what_the_configuration_says(
