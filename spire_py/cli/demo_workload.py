@@ -16,8 +16,7 @@ from spire_py.cli.agent.workload import HEADER, SERVICE
 from spire_py.cli.command import CommandFailed
 from spire_py.cli.connection import connect
 from spire_py.crypto.concatenated import split_certificates
-from spire_py.crypto.keys import pkcs8_to_private_key
-from spire_py.plugin_api.key_manager import PrivateKey
+from spire_py.crypto.keys import PrivateKey, pkcs8_to_private_key
 from spire_py.spiffe.bundle import Bundle, X509Authority
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.spiffe.x509_svid import verify_peer_chain

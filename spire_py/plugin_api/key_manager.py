@@ -6,12 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-
-PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-"""A key that can sign. One held in a KMS is an object with this interface."""
+from spire_py.crypto.keys import PrivateKey
 
 
 class KeyType(StrEnum):

@@ -16,21 +16,13 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from spire_py.crypto.keys import PrivateKey
 from spire_py.errors import InvalidArgument
 from spire_py.telemetry.logs import get_logger
 
 log = get_logger("transport")
-
-PrivateKey = (
-    ec.EllipticCurvePrivateKey
-    | rsa.RSAPrivateKey
-    | ed25519.Ed25519PrivateKey
-    | ed448.Ed448PrivateKey
-    | dsa.DSAPrivateKey
-)
 
 # TLS 1.2 suites that HTTP/2 allows (RFC 9113 section 9.2.2); those of TLS 1.3 are all good.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"

@@ -17,11 +17,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from spire_py._proto.spire.api import types_pb2
+from spire_py.crypto.concatenated import split_certificates
 from spire_py.crypto.parse_errors import PARSE_ERRORS
 from spire_py.errors import InvalidArgument
 from spire_py.model.entry import seconds_to_time, time_to_seconds
 from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
 from spire_py.spiffe.id import TrustDomain
+from spire_py.wire.status import prefixing
 
 
 class KeyMessage(Protocol):
@@ -82,22 +84,14 @@ def _bundle_from_pb(
     message: types_pb2.Bundle,
     read: Callable[[Iterable[types_pb2.X509Certificate]], tuple[X509Authority, ...]],
 ) -> Bundle:
-    try:
+    with prefixing("invalid trust domain"):
         trust_domain = TrustDomain.parse(message.trust_domain)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"invalid trust domain: {error.message}") from error
-    try:
+    with prefixing("unable to parse X.509 authority"):
         x509_authorities = read(message.x509_authorities)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"unable to parse X.509 authority: {error.message}") from error
-    try:
+    with prefixing("unable to parse JWT authority"):
         jwt_authorities = jwt_authorities_from_pb(message.jwt_authorities)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"unable to parse JWT authority: {error.message}") from error
-    try:
+    with prefixing("unable to parse WIT authority"):
         wit_authorities = jwt_authorities_from_pb(message.wit_authorities)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"unable to parse WIT authority: {error.message}") from error
     return Bundle(
         trust_domain=trust_domain,
         x509_authorities=x509_authorities,
@@ -124,7 +118,7 @@ def x509_authorities_from_pb(
     return tuple(
         X509Authority(_checked(der), message.tainted)
         for message in messages
-        for der in split_certificates(message.asn1)
+        for der in _split(message.asn1)
     )
 
 
@@ -173,32 +167,11 @@ def jwt_authority_from_pb(message: KeyMessage) -> JWTAuthority:
     return JWTAuthority(message.key_id, message.public_key, expires_at, message.tainted)
 
 
-def split_certificates(data: bytes) -> tuple[bytes, ...]:
-    """The DER values that stand one after the other in `data`.
-
-    Raises:
-        InvalidArgument: what is there is no sequence of DER sequences.
-    """
-    found = []
-    while data:
-        end = _der_length(data)
-        if end > len(data):
-            raise InvalidArgument("malformed certificate")
-        found.append(data[:end])
-        data = data[end:]
-    return tuple(found)
-
-
-def _der_length(data: bytes) -> int:
-    """Bytes that the DER sequence at the start of `data` takes, its header counted."""
-    if len(data) < 2 or data[0] != 0x30:
-        raise InvalidArgument("malformed certificate")
-    if data[1] < 0x80:
-        return 2 + data[1]
-    count = data[1] & 0x7F
-    if not 1 <= count <= 4 or len(data) < 2 + count:
-        raise InvalidArgument("malformed certificate")
-    return 2 + count + int.from_bytes(data[2 : 2 + count], "big")
+def _split(data: bytes) -> list[bytes]:
+    try:
+        return split_certificates(data)
+    except InvalidArgument as error:
+        raise InvalidArgument("malformed certificate") from error
 
 
 def _checked(der: bytes) -> bytes:

@@ -23,6 +23,7 @@ from spire_py.wire.spiffe_ids import (
     member_id_from_pb,
     workload_id_from_pb,
 )
+from spire_py.wire.status import prefixing
 
 MAX_HINT_BYTES = 1024
 
@@ -144,10 +145,8 @@ def _trust_domains(names: Iterable[str]) -> tuple[TrustDomain, ...]:
 
 def _named(what: str, convert: Callable[..., T], *values: object) -> T:
     """Convert, and say what it was that could not be converted."""
-    try:
+    with prefixing(what):
         return convert(*values)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{what}: {error.message}") from error
 
 
 def _set_attributes(message: types_pb2.Entry, entry: Entry) -> None:

@@ -11,6 +11,7 @@ from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.wire.bundles import bundle_from_pb, bundle_to_pb
 from spire_py.wire.masks import Fields, fields_of
+from spire_py.wire.status import prefixing
 
 ALL_FIELDS: Fields = frozenset(
     field.name for field in types_pb2.FederationRelationshipMask.DESCRIPTOR.fields
@@ -46,10 +47,8 @@ def relationship_from_pb(
         InvalidArgument: a field in the mask is not acceptable.
     """
     fields = ALL_FIELDS if mask is None else fields_of(mask)
-    try:
+    with prefixing("failed to parse trust domain"):
         trust_domain = TrustDomain.parse(message.trust_domain)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"failed to parse trust domain: {error.message}") from error
     url = _endpoint_url(message) if "bundle_endpoint_url" in fields else ""
     endpoint_id = _endpoint_id(message) if "bundle_endpoint_profile" in fields else None
     bundle = None
@@ -79,21 +78,15 @@ def _endpoint_id(message: types_pb2.FederationRelationship) -> SpiffeID | None:
         case "https_web":
             return None
         case "https_spiffe":
-            try:
+            with prefixing("failed to parse endpoint SPIFFE ID"):
                 return SpiffeID.parse(message.https_spiffe.endpoint_spiffe_id)
-            except InvalidArgument as error:
-                raise InvalidArgument(
-                    f"failed to parse endpoint SPIFFE ID: {error.message}"
-                ) from error
         case _:
             raise InvalidArgument("unsupported bundle endpoint profile type: <nil>")
 
 
 def _bundle(message: types_pb2.Bundle, trust_domain: TrustDomain) -> Bundle:
-    try:
+    with prefixing("failed to parse bundle"):
         bundle = bundle_from_pb(message)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"failed to parse bundle: {error.message}") from error
     if bundle.trust_domain != trust_domain:
         raise InvalidArgument(
             f'trust domain bundle ("{message.trust_domain}") must match the trust domain of the '

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from google.protobuf.message import Message
+
+M = TypeVar("M", bound=Message)
 
 Fields = frozenset[str]
 """The names that are true in a mask. None where a mask is absent: everything."""
@@ -20,16 +24,15 @@ def fields_of(mask: Message) -> Fields:
     return frozenset(field.name for field, chosen in mask.ListFields() if chosen)
 
 
-def apply_mask(message: Message, mask: Message | None) -> None:
-    """Clear what an output mask does not choose.
+def apply_mask(message: M, mask: Message | None) -> M:
+    """The message itself, less what an output mask does not choose.
 
     What the mask has no field for, such as an ID, always stays. A mask's field may name a oneof.
     """
-    if mask is None:
-        return
-    for field in mask.DESCRIPTOR.fields:
+    for field in mask.DESCRIPTOR.fields if mask is not None else ():
         if not getattr(mask, field.name):
             message.ClearField(field.name)
+    return message
 
 
 def output_mask(request: Message) -> Message | None:

@@ -14,6 +14,7 @@ from spire_py._proto.spire.api import types_pb2
 from spire_py.errors import InvalidArgument
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.wire.spiffe_ids import id_to_pb
+from spire_py.wire.status import prefixing
 
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
@@ -69,10 +70,8 @@ def _entry(fields: _Fields) -> types_pb2.Entry:
 
 
 def _parsed(what: str, parse: Callable[[str], T], text: str) -> T:
-    try:
+    with prefixing(what):
         return parse(text)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{what}: {error.message}") from error
 
 
 class _Fields:

@@ -1,10 +1,13 @@
 """Errors as statuses: items of batch calls, and why an agent was refused.
 
 Who adds what: conversions and the datastore raise the inner sentence; the API layer puts its own
-before it with `prefixed`, such as `failed to create entry`; the transport sends the result.
+before it with `prefixing`, such as `failed to create entry`; the transport sends the result.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError
@@ -47,6 +50,15 @@ def prefixed(message: str, error: SpireError, code: StatusCode | None = None) ->
         code = StatusCode.INTERNAL
     text = message if code is NotFound.code else f"{message}: {error.message}"
     return error_for_status(code, text, error.details)
+
+
+@contextmanager
+def prefixing(message: str, code: StatusCode | None = None) -> Iterator[None]:
+    """Errors leave the block as `prefixed` makes them."""
+    try:
+        yield
+    except SpireError as error:
+        raise prefixed(message, error, code) from error
 
 
 def permission_denied(reason: PermissionDeniedDetails.Reason, message: str) -> PermissionDenied:

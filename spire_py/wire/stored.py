@@ -13,12 +13,12 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from spire_py._proto.spire import common_pb2, journal_pb2
-from spire_py.errors import Internal
+from spire_py.crypto.concatenated import split_certificates
+from spire_py.errors import Internal, InvalidArgument
 from spire_py.model.ca_journal import AuthorityStatus, CAJournal, JWTKeyRecord, X509CARecord
 from spire_py.model.entry import seconds_to_time, time_to_seconds
 from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
-from spire_py.spiffe.id import InvalidSpiffeID, TrustDomain
-from spire_py.wire.bundles import split_certificates
+from spire_py.spiffe.id import TrustDomain
 
 
 def bundle_to_stored(bundle: Bundle, former: bytes = b"") -> bytes:
@@ -51,15 +51,16 @@ def bundle_from_stored(data: bytes) -> Bundle:
     try:
         message = common_pb2.Bundle.FromString(data)
         trust_domain = TrustDomain.parse(message.trust_domain_id)
-    except (DecodeError, InvalidSpiffeID) as error:
-        raise Internal(f"failed to unmarshal bundle: {error}") from error
-    return Bundle(
-        trust_domain=trust_domain,
-        x509_authorities=tuple(
+        x509_authorities = tuple(
             X509Authority(der, each.tainted_key)
             for each in message.root_cas
             for der in split_certificates(each.der_bytes)
-        ),
+        )
+    except (DecodeError, InvalidArgument) as error:
+        raise Internal(f"failed to unmarshal bundle: {error}") from error
+    return Bundle(
+        trust_domain=trust_domain,
+        x509_authorities=x509_authorities,
         jwt_authorities=_keys_from_pb(message.jwt_signing_keys),
         wit_authorities=_keys_from_pb(message.wit_signing_keys),
         refresh_hint=timedelta(seconds=message.refresh_hint),

@@ -38,7 +38,7 @@ from spire_py.wire.agents import agent_to_pb
 from spire_py.wire.join_tokens import join_token_to_pb
 from spire_py.wire.masks import apply_mask, output_mask
 from spire_py.wire.spiffe_ids import agent_id_from_pb, workload_id_from_pb
-from spire_py.wire.status import Reason, permission_denied, prefixed
+from spire_py.wire.status import Reason, permission_denied, prefixed, prefixing
 
 _MAX_VERSION_CHARACTERS = 255
 _MAX_TOKEN_BYTES = 255
@@ -185,41 +185,31 @@ class AgentServicer:
         self, request: agent_pb2.CountAgentsRequest, _context: CallContext
     ) -> agent_pb2.CountAgentsResponse:
         wanted = agent_filter_from_pb(request.filter)
-        try:
+        with prefixing("failed to count agents", StatusCode.INTERNAL):
             count = await self._store.count_agents(wanted)
-        except SpireError as error:
-            raise prefixed("failed to count agents", error, StatusCode.INTERNAL) from error
         return agent_pb2.CountAgentsResponse(count=count)
 
     async def list_agents(
         self, request: agent_pb2.ListAgentsRequest, _context: CallContext
     ) -> agent_pb2.ListAgentsResponse:
         wanted = agent_filter_from_pb(request.filter)
-        try:
+        with prefixing("failed to list agents", StatusCode.INTERNAL):
             agents, token = await self._store.list_agents(wanted, page_from_pb(request))
-        except SpireError as error:
-            raise prefixed("failed to list agents", error, StatusCode.INTERNAL) from error
         mask = output_mask(request)
         response = agent_pb2.ListAgentsResponse(next_page_token=token)
         for agent in agents:
-            message = agent_to_pb(agent)
-            apply_mask(message, mask)
-            response.agents.append(message)
+            response.agents.append(apply_mask(agent_to_pb(agent), mask))
         return response
 
     async def get_agent(
         self, request: agent_pb2.GetAgentRequest, _context: CallContext
     ) -> types_pb2.Agent:
         agent_id = self._agent_id(request)
-        try:
+        with prefixing("failed to fetch agent", StatusCode.INTERNAL):
             agent = await self._store.get_agent(agent_id)
-        except SpireError as error:
-            raise prefixed("failed to fetch agent", error, StatusCode.INTERNAL) from error
         if agent is None:
             raise NotFound("agent not found")
-        message = agent_to_pb(agent)
-        apply_mask(message, output_mask(request))
-        return message
+        return apply_mask(agent_to_pb(agent), output_mask(request))
 
     async def delete_agent(
         self, request: agent_pb2.DeleteAgentRequest, _context: CallContext
@@ -262,10 +252,8 @@ class AgentServicer:
         value = request.token or str(uuid.uuid4())
         parent_id = self._join_token_agent_id(value)
         token = JoinToken(value, self._clock.now() + timedelta(seconds=request.ttl))
-        try:
+        with prefixing("failed to create token", StatusCode.INTERNAL):
             await self._store.create_join_token(token)
-        except SpireError as error:
-            raise prefixed("failed to create token", error, StatusCode.INTERNAL) from error
         if alias is not None:
             await self._create_alias_entry(token, parent_id, alias)
         return join_token_to_pb(token)
@@ -292,10 +280,8 @@ class AgentServicer:
     def _alias_id(self, request: agent_pb2.CreateJoinTokenRequest) -> SpiffeID | None:
         if not request.HasField("agent_id"):
             return None
-        try:
+        with prefixing("invalid agent ID"):
             return workload_id_from_pb(request.agent_id, self._trust_domain)
-        except InvalidArgument as error:
-            raise prefixed("invalid agent ID", error) from error
 
     def _join_token_agent_id(self, value: str) -> SpiffeID:
         try:
@@ -314,11 +300,9 @@ class AgentServicer:
             agent_pb2.GetAgentRequest | agent_pb2.DeleteAgentRequest | agent_pb2.BanAgentRequest
         ),
     ) -> SpiffeID:
-        try:
+        with prefixing("invalid agent ID"):
             message = request.id if request.HasField("id") else None
             return agent_id_from_pb(message, self._trust_domain)
-        except InvalidArgument as error:
-            raise prefixed("invalid agent ID", error) from error
 
     async def _update(
         self, agent_id: SpiffeID, what: str = "failed to update agent", **fields: Any

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import bundle_pb2
@@ -28,10 +32,22 @@ from spire_py.wire.bundles import (
     jwt_authorities_from_pb,
     x509_authorities_from_pb,
 )
-from spire_py.wire.masks import apply_mask, fields_of, output_mask
-from spire_py.wire.status import ok, prefixed
+from spire_py.wire.masks import apply_mask, mask_fields, output_mask
+from spire_py.wire.status import ok, prefixed, prefixing
 
 log = get_logger("api")
+
+_BatchRequest: TypeAlias = (
+    bundle_pb2.BatchCreateFederatedBundleRequest
+    | bundle_pb2.BatchSetFederatedBundleRequest
+    | bundle_pb2.BatchUpdateFederatedBundleRequest
+)
+_BatchResponseT = TypeVar(
+    "_BatchResponseT",
+    bundle_pb2.BatchCreateFederatedBundleResponse,
+    bundle_pb2.BatchSetFederatedBundleResponse,
+    bundle_pb2.BatchUpdateFederatedBundleResponse,
+)
 
 
 class BundleStore(Protocol):
@@ -77,7 +93,7 @@ class BundleServicer:
         trust_domain = self._foreign(request.trust_domain, "getting a")
         return self._known(trust_domain, output_mask(request))
 
-    def _known(self, trust_domain: TrustDomain, mask: Any) -> types_pb2.Bundle:
+    def _known(self, trust_domain: TrustDomain, mask: Message | None) -> types_pb2.Bundle:
         bundle = self._memory.get(trust_domain)
         if bundle is None:
             raise NotFound("bundle not found")
@@ -86,18 +102,14 @@ class BundleServicer:
     async def count_bundles(
         self, _request: bundle_pb2.CountBundlesRequest, _context: CallContext
     ) -> bundle_pb2.CountBundlesResponse:
-        try:
+        with prefixing("failed to count bundles", StatusCode.INTERNAL):
             return bundle_pb2.CountBundlesResponse(count=await self._store.count_bundles())
-        except SpireError as error:
-            raise prefixed("failed to count bundles", error, StatusCode.INTERNAL) from error
 
     async def list_federated_bundles(
         self, request: bundle_pb2.ListFederatedBundlesRequest, _context: CallContext
     ) -> bundle_pb2.ListFederatedBundlesResponse:
-        try:
+        with prefixing("failed to list bundles", StatusCode.INTERNAL):
             bundles, token = await self._store.list_bundles(page_from_pb(request))
-        except SpireError as error:
-            raise prefixed("failed to list bundles", error, StatusCode.INTERNAL) from error
         foreign = [each for each in bundles if each.trust_domain != self._trust_domain]
         return bundle_pb2.ListFederatedBundlesResponse(
             bundles=[_masked(each, output_mask(request)) for each in foreign],
@@ -116,10 +128,8 @@ class BundleServicer:
             x509_authorities=_x509_authorities(request),
             jwt_authorities=_jwt_authorities(request),
         )
-        try:
+        with prefixing("failed to append bundle", StatusCode.INTERNAL):
             bundle = await self._store.append_bundle(addition)
-        except SpireError as error:
-            raise prefixed("failed to append bundle", error, StatusCode.INTERNAL) from error
         self._memory.put(bundle)
         return _masked(bundle, output_mask(request))
 
@@ -141,16 +151,7 @@ class BundleServicer:
         self, request: bundle_pb2.BatchCreateFederatedBundleRequest, context: CallContext
     ) -> bundle_pb2.BatchCreateFederatedBundleResponse:
         response = bundle_pb2.BatchCreateFederatedBundleResponse()
-        for message in request.bundle:
-            result = response.results.add()
-            try:
-                bundle = await self._create(message)
-            except SpireError as error:
-                result.status.CopyFrom(failed(context, error, trust_domain_id=message.trust_domain))
-                continue
-            result.status.CopyFrom(ok())
-            result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
-        return response
+        return await _each(request, response, self._create, context)
 
     async def _create(self, message: types_pb2.Bundle) -> Bundle:
         bundle = self._converted(message, "creating a")
@@ -168,23 +169,12 @@ class BundleServicer:
         self, request: bundle_pb2.BatchSetFederatedBundleRequest, context: CallContext
     ) -> bundle_pb2.BatchSetFederatedBundleResponse:
         response = bundle_pb2.BatchSetFederatedBundleResponse()
-        for message in request.bundle:
-            result = response.results.add()
-            try:
-                bundle = await self._set(message)
-            except SpireError as error:
-                result.status.CopyFrom(failed(context, error, trust_domain_id=message.trust_domain))
-                continue
-            result.status.CopyFrom(ok())
-            result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
-        return response
+        return await _each(request, response, self._set, context)
 
     async def _set(self, message: types_pb2.Bundle) -> Bundle:
         bundle = self._converted(message, "setting a")
-        try:
+        with prefixing("failed to set bundle", StatusCode.INTERNAL):
             stored = await self._store.set_bundle(bundle)
-        except SpireError as error:
-            raise prefixed("failed to set bundle", error, StatusCode.INTERNAL) from error
         self._memory.put(stored)
         log.info("Bundle set successfully", trust_domain_id=stored.trust_domain.name)
         return stored
@@ -193,17 +183,8 @@ class BundleServicer:
         self, request: bundle_pb2.BatchUpdateFederatedBundleRequest, context: CallContext
     ) -> bundle_pb2.BatchUpdateFederatedBundleResponse:
         response = bundle_pb2.BatchUpdateFederatedBundleResponse()
-        mask = fields_of(request.input_mask) if request.HasField("input_mask") else None
-        for message in request.bundle:
-            result = response.results.add()
-            try:
-                bundle = await self._update(message, mask)
-            except SpireError as error:
-                result.status.CopyFrom(failed(context, error, trust_domain_id=message.trust_domain))
-                continue
-            result.status.CopyFrom(ok())
-            result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
-        return response
+        mask = mask_fields(request, "input_mask")
+        return await _each(request, response, partial(self._update, mask=mask), context)
 
     async def _update(self, message: types_pb2.Bundle, mask: frozenset[str] | None) -> Bundle:
         bundle = self._converted(message, "updating a")
@@ -261,39 +242,48 @@ class BundleServicer:
 
     def _converted(self, message: types_pb2.Bundle, doing: str) -> Bundle:
         self._foreign(message.trust_domain, doing)
-        try:
+        with prefixing("failed to convert bundle"):
             return bundle_from_pb(message)
-        except InvalidArgument as error:
-            raise prefixed("failed to convert bundle", error) from error
+
+
+async def _each(
+    request: _BatchRequest,
+    response: _BatchResponseT,
+    change: Callable[[types_pb2.Bundle], Awaitable[Bundle]],
+    context: CallContext,
+) -> _BatchResponseT:
+    """Change one bundle after the other; each succeeds or fails by itself."""
+    for message in request.bundle:
+        result = response.results.add()
+        try:
+            bundle = await change(message)
+        except SpireError as error:
+            result.status.CopyFrom(failed(context, error, trust_domain_id=message.trust_domain))
+        else:
+            result.status.CopyFrom(ok())
+            result.bundle.CopyFrom(_masked(bundle, output_mask(request)))
+    return response
 
 
 def _parsed(name: str) -> TrustDomain:
-    try:
+    with prefixing("trust domain argument is not valid"):
         return TrustDomain.parse(name)
-    except InvalidArgument as error:
-        raise prefixed("trust domain argument is not valid", error) from error
 
 
-def _masked(bundle: Bundle, mask: Any) -> types_pb2.Bundle:
-    message = bundle_to_pb(bundle)
-    apply_mask(message, mask)
-    return message
+def _masked(bundle: Bundle, mask: Message | None) -> types_pb2.Bundle:
+    return apply_mask(bundle_to_pb(bundle), mask)
 
 
 def _x509_authorities(request: bundle_pb2.AppendBundleRequest) -> tuple[X509Authority, ...]:
-    try:
+    with prefixing("failed to convert X.509 authority"):
         return tuple(
             replace(authority, tainted=False)
             for authority in x509_authorities_from_pb(request.x509_authorities)
         )
-    except InvalidArgument as error:
-        raise prefixed("failed to convert X.509 authority", error) from error
 
 
 def _jwt_authorities(request: bundle_pb2.AppendBundleRequest) -> tuple[JWTAuthority, ...]:
-    try:
+    with prefixing("failed to convert JWT authority"):
         return tuple(
             replace(key, tainted=False) for key in jwt_authorities_from_pb(request.jwt_authorities)
         )
-    except InvalidArgument as error:
-        raise prefixed("failed to convert JWT authority", error) from error

@@ -10,14 +10,14 @@ from cryptography.x509.oid import NameOID
 
 from spire_py._proto.spire.api.server import debug_pb2
 from spire_py.crypto.certificate import CertificateFacts
-from spire_py.errors import InvalidArgument, NotFound, SpireError, StatusCode
+from spire_py.errors import InvalidArgument, NotFound, StatusCode
 from spire_py.model.entry import time_to_seconds
 from spire_py.runtime.clock import Clock
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.transport import CallContext
 from spire_py.wire.spiffe_ids import id_to_pb
-from spire_py.wire.status import prefixed
+from spire_py.wire.status import prefixing
 
 _KEEP_SECONDS = 5.0
 
@@ -92,10 +92,8 @@ class DebugServicer:
             "entries": self._counts.count_entries,
             "bundles": self._counts.count_bundles,
         }[what]
-        try:
+        with prefixing(f"failed to count {what}", StatusCode.INTERNAL):
             return await count()
-        except SpireError as error:
-            raise prefixed(f"failed to count {what}", error, StatusCode.INTERNAL) from error
 
     def _chain(self) -> list[debug_pb2.GetInfoResponse.Cert]:
         """The server's SVID, what lies between, and its root."""

@@ -20,7 +20,7 @@ from spire_py.telemetry.logs import get_logger
 from spire_py.transport import CallContext
 from spire_py.wire.entries import entry_from_pb, entry_to_pb
 from spire_py.wire.masks import Fields, apply_mask, fields_of, mask_fields, output_mask
-from spire_py.wire.status import ok, prefixed
+from spire_py.wire.status import ok, prefixed, prefixing
 
 _GET_ENTRIES_TAG = b"\x0a"  # GetAuthorizedEntriesResponse.entries = 1
 _SYNC_ENTRIES_TAG = b"\x12"  # SyncAuthorizedEntriesResponse.entries = 2
@@ -66,26 +66,20 @@ class EntryServicer:
         self, request: entry_pb2.CountEntriesRequest, _context: CallContext
     ) -> entry_pb2.CountEntriesResponse:
         wanted = entry_filter_from_pb(request.filter, self._trust_domain)
-        try:
+        with prefixing("failed to count entries", StatusCode.INTERNAL):
             count = await self._store.count_entries(wanted)
-        except SpireError as error:
-            raise prefixed("failed to count entries", error, StatusCode.INTERNAL) from error
         return entry_pb2.CountEntriesResponse(count=count)
 
     async def list_entries(
         self, request: entry_pb2.ListEntriesRequest, _context: CallContext
     ) -> entry_pb2.ListEntriesResponse:
         wanted = entry_filter_from_pb(request.filter, self._trust_domain)
-        try:
+        with prefixing("failed to list entries", StatusCode.INTERNAL):
             entries, token = await self._store.list_entries(wanted, page_from_pb(request))
-        except SpireError as error:
-            raise prefixed("failed to list entries", error, StatusCode.INTERNAL) from error
         mask = output_mask(request)
         response = entry_pb2.ListEntriesResponse(next_page_token=token)
         for entry in entries:
-            message = entry_to_pb(entry)
-            apply_mask(message, mask)
-            response.entries.append(message)
+            response.entries.append(apply_mask(entry_to_pb(entry), mask))
         return response
 
     async def get_entry(
@@ -93,15 +87,11 @@ class EntryServicer:
     ) -> types_pb2.Entry:
         if not request.id:
             raise InvalidArgument("missing ID")
-        try:
+        with prefixing("failed to fetch entry", StatusCode.INTERNAL):
             entry = await self._store.get_entry(request.id)
-        except SpireError as error:
-            raise prefixed("failed to fetch entry", error, StatusCode.INTERNAL) from error
         if entry is None:
             raise NotFound("entry not found")
-        message = entry_to_pb(entry)
-        apply_mask(message, output_mask(request))
-        return message
+        return apply_mask(entry_to_pb(entry), output_mask(request))
 
     async def batch_create_entry(
         self, request: entry_pb2.BatchCreateEntryRequest, context: CallContext
@@ -115,8 +105,7 @@ class EntryServicer:
                 continue
             entry, existed = outcome
             result.status.CopyFrom(_similar_exists() if existed else ok())
-            result.entry.CopyFrom(entry_to_pb(entry))
-            apply_mask(result.entry, mask)
+            result.entry.CopyFrom(apply_mask(entry_to_pb(entry), mask))
         return response
 
     async def _create_all(self, messages: Iterable[types_pb2.Entry]) -> list[CreateResult]:
@@ -161,17 +150,14 @@ class EntryServicer:
                 result.status.CopyFrom(failed(context, error, entry_id=message.id))
                 continue
             result.status.CopyFrom(ok())
-            result.entry.CopyFrom(entry_to_pb(entry))
-            apply_mask(result.entry, output_mask(request))
+            result.entry.CopyFrom(apply_mask(entry_to_pb(entry), output_mask(request)))
         return response
 
     async def _update(self, message: types_pb2.Entry, mask: types_pb2.EntryMask | None) -> Entry:
         entry = self._converted(message, mask)
         fields = None if mask is None else fields_of(mask)
-        try:
+        with prefixing("failed to update entry"):
             stored = await self._store.update_entry(entry, fields)
-        except SpireError as error:
-            raise prefixed("failed to update entry", error) from error
         self._memory.put_entry(stored)
         log.debug("entry_updated", entry_id=stored.id, revision_number=stored.revision_number)
         return stored
@@ -235,10 +221,8 @@ class EntryServicer:
         return self._memory.authorized(agent_id)
 
     def _converted(self, message: types_pb2.Entry, mask: types_pb2.EntryMask | None) -> Entry:
-        try:
+        with prefixing("failed to convert entry"):
             return entry_from_pb(message, self._trust_domain, mask)
-        except InvalidArgument as error:
-            raise prefixed("failed to convert entry", error) from error
 
 
 def _similar_exists() -> types_pb2.Status:

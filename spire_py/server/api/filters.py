@@ -19,7 +19,7 @@ from spire_py.spiffe.id import TrustDomain
 from spire_py.wire.agents import expires_before_from_text
 from spire_py.wire.selectors import selectors_from_pb
 from spire_py.wire.spiffe_ids import member_id_from_pb, workload_id_from_pb
-from spire_py.wire.status import prefixed
+from spire_py.wire.status import prefixing
 
 
 class PagedRequest(Protocol):
@@ -47,15 +47,11 @@ def entry_filter_from_pb(
     """
     spiffe_id = parent_id = selectors = federates_with = None
     if message.HasField("by_parent_id"):
-        try:
+        with prefixing("malformed parent ID filter"):
             parent_id = member_id_from_pb(message.by_parent_id, trust_domain)
-        except InvalidArgument as error:
-            raise prefixed("malformed parent ID filter", error) from error
     if message.HasField("by_spiffe_id"):
-        try:
+        with prefixing("malformed SPIFFE ID filter"):
             spiffe_id = workload_id_from_pb(message.by_spiffe_id, trust_domain)
-        except InvalidArgument as error:
-            raise prefixed("malformed SPIFFE ID filter", error) from error
     if message.HasField("by_selectors"):
         selectors = _selector_filter(message.by_selectors)
     if message.HasField("by_federates_with"):
@@ -81,10 +77,8 @@ def agent_filter_from_pb(
     selectors = None
     if message.HasField("by_selector_match"):
         match = message.by_selector_match
-        try:
+        with prefixing("failed to parse selectors"):
             asked = selectors_from_pb(match.selectors)
-        except InvalidArgument as error:
-            raise prefixed("failed to parse selectors", error) from error
         selectors = SelectorFilter(asked, _match(match.match))
     return AgentFilter(
         attestation_type=message.by_attestation_type,
@@ -98,23 +92,19 @@ def agent_filter_from_pb(
 
 
 def _selector_filter(message: types_pb2.SelectorMatch) -> SelectorFilter:
-    try:
+    with prefixing("malformed selectors filter"):
         selectors = selectors_from_pb(message.selectors)
         if not selectors:
             raise InvalidArgument("empty selector set")
         return SelectorFilter(selectors, _match(message.match))
-    except InvalidArgument as error:
-        raise prefixed("malformed selectors filter", error) from error
 
 
 def _federates_with_filter(message: types_pb2.FederatesWithMatch) -> FederatesWithFilter:
-    try:
+    with prefixing("malformed federates with filter"):
         domains = tuple(TrustDomain.parse(name) for name in message.trust_domains)
         if not domains:
             raise InvalidArgument("empty trust domain set")
         return FederatesWithFilter(domains, _match(message.match))
-    except InvalidArgument as error:
-        raise prefixed("malformed federates with filter", error) from error
 
 
 def _match(number: int) -> Match:

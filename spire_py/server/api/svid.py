@@ -35,7 +35,7 @@ from spire_py.telemetry.logs import get_logger
 from spire_py.transport import CallContext
 from spire_py.wire.dns_names import check_dns_name
 from spire_py.wire.spiffe_ids import workload_id_from_pb
-from spire_py.wire.status import ok, prefixed
+from spire_py.wire.status import ok, prefixed, prefixing
 
 _INLINE_BATCH = 4
 """So many CSRs at most are read without a thread, whose hand-over costs about as much."""
@@ -101,7 +101,7 @@ class SVIDServicer:
         csr = _mintable_csr(request.csr)
         spiffe_id = self._requested_id(csr)
         dns_names = _requested_dns_names(csr)
-        try:
+        with prefixing("failed to sign X509-SVID", StatusCode.INTERNAL):
             svid = await self._signer.sign_x509_svid(
                 csr.public_key_der,
                 spiffe_id,
@@ -109,8 +109,6 @@ class SVIDServicer:
                 timedelta(seconds=request.ttl),
                 csr.subject,
             )
-        except SpireError as error:
-            raise prefixed("failed to sign X509-SVID", error, StatusCode.INTERNAL) from error
         _log_signed(svid)
         return svid_pb2.MintX509SVIDResponse(svid=x509_svid_to_pb(svid))
 
@@ -119,20 +117,16 @@ class SVIDServicer:
             raise InvalidArgument("CSR URI SAN is required")
         if len(csr.uris) > 1:
             raise InvalidArgument("only one URI SAN is expected")
-        try:
+        with prefixing("CSR URI SAN is invalid"):
             return check_workload_id(SpiffeID.parse(csr.uris[0]), self._trust_domain)
-        except InvalidArgument as error:
-            raise prefixed("CSR URI SAN is invalid", error) from error
 
     async def mint_jwtsvid(
         self, request: svid_pb2.MintJWTSVIDRequest, _context: CallContext
     ) -> svid_pb2.MintJWTSVIDResponse:
         self._check_jwt_enabled()
-        try:
+        with prefixing("invalid SPIFFE ID"):
             message = request.id if request.HasField("id") else None
             spiffe_id = workload_id_from_pb(message, self._trust_domain)
-        except InvalidArgument as error:
-            raise prefixed("invalid SPIFFE ID", error) from error
         ttl = timedelta(seconds=request.ttl)
         svid = await self._sign_jwt(spiffe_id, request.audience, ttl, include_jti=False)
         return svid_pb2.MintJWTSVIDResponse(svid=jwt_svid_to_pb(svid))
@@ -191,10 +185,8 @@ class SVIDServicer:
         entry = self._memory.authorized(calling_agent(context)).entry(request.entry_id)
         if entry is None:
             raise NotFound("entry not found or not authorized")
-        try:
+        with prefixing("invalid SPIFFE ID"):
             spiffe_id = check_workload_id(entry.spiffe_id, self._trust_domain)
-        except InvalidArgument as error:
-            raise prefixed("invalid SPIFFE ID", error) from error
         svid = await self._sign_jwt(
             spiffe_id,
             request.audience,
@@ -224,12 +216,10 @@ class SVIDServicer:
     ) -> SignedJWTSVID:
         if not audience:
             raise InvalidArgument("at least one audience is required")
-        try:
+        with prefixing("failed to sign JWT-SVID", StatusCode.INTERNAL):
             svid = await self._signer.sign_jwt_svid(
                 spiffe_id, audience, ttl, include_jti=include_jti
             )
-        except SpireError as error:
-            raise prefixed("failed to sign JWT-SVID", error, StatusCode.INTERNAL) from error
         log.debug(
             "Server CA successfully signed JWT SVID",
             spiffe_id=str(spiffe_id),
@@ -278,16 +268,10 @@ def _mintable_csr(der: bytes) -> CertificateRequest:
 
 
 def _requested_dns_names(csr: CertificateRequest) -> tuple[str, ...]:
-    try:
+    with prefixing("CSR DNS name is invalid"):
         names = tuple(check_dns_name(name) for name in csr.dns_names)
-    except InvalidArgument as error:
-        raise prefixed("CSR DNS name is invalid", error) from error
-    try:
+    with prefixing("CSR DNS name contains a wildcard that covers another non-wildcard name"):
         check_wildcard_overlap(names)
-    except InvalidArgument as error:
-        raise prefixed(
-            "CSR DNS name contains a wildcard that covers another non-wildcard name", error
-        ) from error
     return names
 
 

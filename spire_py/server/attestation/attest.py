@@ -31,7 +31,7 @@ from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.spiffe.reserved_path import SERVER_PATH, is_agent_path
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import CallContext
-from spire_py.wire.status import prefixed
+from spire_py.wire.status import prefixed, prefixing
 
 _TIMEOUT_SECONDS = 120.0
 _FIRST_REQUEST_SECONDS = 30.0
@@ -161,10 +161,8 @@ class Attestation:
 
         Storing it looks again. A ban is lifted by deleting the agent, maybe at another server.
         """
-        try:
+        with prefixing("failed to fetch agent", StatusCode.INTERNAL):
             known = await self._store.get_agent(agent_id)
-        except SpireError as error:
-            raise prefixed("failed to fetch agent", error, StatusCode.INTERNAL) from error
         if known is not None and not known.serial_number:
             raise PermissionDenied("failed to attest: agent is banned")
 
@@ -212,10 +210,8 @@ async def sign_agent_csr(signer: AgentSigner, agent_id: SpiffeID, csr: bytes) ->
     except InvalidArgument as error:
         reason = getattr(error, "reason", error.message)
         raise InvalidArgument(f"failed to parse CSR: {reason}") from error
-    try:
+    with prefixing("failed to sign X509 SVID", StatusCode.INTERNAL):
         return await signer.sign_agent_svid(request.public_key_der, agent_id)
-    except SpireError as error:
-        raise prefixed("failed to sign X509 SVID", error, StatusCode.INTERNAL) from error
 
 
 async def _first_request(requests: Requests) -> agent_pb2.AttestAgentRequest:

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from spire_py.crypto.certificate import CertificateFacts
-from spire_py.crypto.keys import public_key_der
+from spire_py.crypto.keys import PrivateKey, public_key_der
 from spire_py.crypto.subject import CASubject
 from spire_py.crypto.x509_signer import self_signed_ca
 from spire_py.model.ca_journal import AuthorityStatus, CAJournal, JWTKeyRecord, X509CARecord
-from spire_py.plugin_api.key_manager import KeyType, PrivateKey
+from spire_py.plugin_api.key_manager import KeyType
 from spire_py.server.ca.ca import CA, JWTSigningKey, X509Authority
 from spire_py.server.ca.lifetime import BACKDATE, whole_seconds
 from spire_py.spiffe.bundle import Bundle, JWTAuthority

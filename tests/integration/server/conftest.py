@@ -19,10 +19,10 @@ from spire_py._proto.spire.api.server import agent_pb2, entry_pb2
 from spire_py.config.datastore import DatastoreConfig
 from spire_py.config.server import ServerSection
 from spire_py.crypto.csr import make_csr
-from spire_py.crypto.keys import generate_key, public_key_der
+from spire_py.crypto.keys import PrivateKey, generate_key, public_key_der
 from spire_py.crypto.subject import Subject
 from spire_py.crypto.x509_signer import self_signed_ca
-from spire_py.plugin_api.key_manager import KeyType, PrivateKey
+from spire_py.plugin_api.key_manager import KeyType
 from spire_py.runtime.clock import SystemClock
 from spire_py.server.ca.ca import CA, JWTSigningKey, X509Authority
 from spire_py.server.datastore import Datastore, open_datastore

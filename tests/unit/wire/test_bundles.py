@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from spire_py._proto.spire.api.types_pb2 import Bundle as BundleMessage
 from spire_py._proto.spire.api.types_pb2 import JWTKey, X509Certificate
+from spire_py.crypto.concatenated import split_certificates
 from spire_py.errors import InvalidArgument
 from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
 from spire_py.spiffe.id import TrustDomain
@@ -16,7 +17,6 @@ from spire_py.wire.bundles import (
     bundle_from_pb,
     bundle_to_pb,
     known_bundle_from_pb,
-    split_certificates,
 )
 from tests.fakes.pki import issue
 
