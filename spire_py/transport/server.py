@@ -33,6 +33,7 @@ VerifyPeer = Callable[[tuple[bytes, ...]], object]
 
 _ACCEPTS_PER_TURN = 64
 _ACCEPT_PAUSE_SECONDS = 0.5
+_FEW_CONNECTIONS = 16
 _HOUSEKEEPING = timedelta(seconds=1)
 _CANCEL_SECONDS = 5.0
 _LAST_READ_SECONDS = 1.0
@@ -229,6 +230,8 @@ class Server:
             peer = Peer(address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
             key = peer_key(host)
         limits = self._limits
+        if self.connections >= limits.connections:
+            self._make_room_for(key)
         if self.connections >= limits.connections or self._open[key] >= limits.connections_per_peer:
             self._turned_away += 1
             sock.close()
@@ -243,6 +246,16 @@ class Server:
             )
         else:
             self._handshakes.create(self._shake_hands(listener, listener.tls, sock, peer, key))
+
+    def _make_room_for(self, newcomer: object) -> None:
+        """With all places taken, one who has few gets one of the peer who has most."""
+        few = self._open.get(newcomer, 0)
+        if few > _FEW_CONNECTIONS:
+            return
+        [(heaviest, many)] = self._open.most_common(1)
+        theirs = [each for each in self._connections if each.peer_key == heaviest]
+        if theirs and many > few + 1:
+            self._end_some([min(theirs, key=_use)], "all places are taken")
 
     # Connections.
 
@@ -352,19 +365,24 @@ class Server:
                 key=lambda each: each.held_bytes,
                 reverse=True,
             )
-            held -= self._end_some(worst[: max(1, len(worst) // 8)])
+            held -= self._end_some(worst[: max(1, len(worst) // 8)], "memory grows too much")
 
-    def _end_some(self, connections: Sequence[ServerConnection]) -> int:
+    def _end_some(self, connections: Sequence[ServerConnection], reason: str) -> int:
         """End connections at once; the bytes they held."""
         freed = 0
         for connection in connections:
             freed += connection.held_bytes
-            log.warning(
-                "connection_ended", reason="memory grows too much", peer=connection.peer.address
-            )
-            connection.fail(ErrorCode.ENHANCE_YOUR_CALM, "too much is held")
+            log.warning("connection_ended", reason=reason, peer=connection.peer.address)
+            connection.fail(ErrorCode.ENHANCE_YOUR_CALM, reason)
             connection.transport.abort()
         return freed
+
+
+def _use(connection: ServerConnection) -> tuple[bool, float]:
+    """Orders connections: the longest idle first, the oldest with a call last."""
+    if connection.streams:
+        return True, -connection.opened_at
+    return False, connection.idle_since
 
 
 def _made(tls: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

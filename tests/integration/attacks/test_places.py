@@ -1,0 +1,70 @@
+"""Peers who take all the connections that there may be."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from spire_py.transport import Limits, Server
+from tests.integration.transport.echo import serving, until
+from tests.integration.transport.raw import RawClient, headers, raw_client, raw_tcp_client
+
+PLACES = 6
+
+
+@asynccontextmanager
+async def full_server(path: Path, *, calls: bool) -> AsyncIterator[tuple[Server, int]]:
+    """All places are one address's, each with a call under way or without."""
+    limits = Limits(connections=PLACES, connections_per_peer=PLACES)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(path, limits=limits))
+        _, port = await server.listen_tcp(
+            "127.0.0.1", 0, tls=None, verify_peer=None, max_connection_age=None
+        )
+        for _ in range(PLACES):
+            client = await stack.enter_async_context(raw_tcp_client(port))
+            client.hello()
+            assert await client.alive(1)
+            if calls:
+                client.send(headers(3))
+        wanted = PLACES if calls else 0
+        await until(lambda: sum(len(each.streams) for each in server._connections) == wanted)
+        yield server, port
+
+
+@pytest.mark.parametrize("calls", [True, False], ids=["with calls", "idle"])
+async def test_a_newcomer_gets_a_place_of_the_peer_who_has_most(
+    socket_path: Path, calls: bool
+) -> None:
+    async with (
+        full_server(socket_path, calls=calls) as (server, _),
+        raw_client(socket_path) as first,
+        raw_client(socket_path) as second,
+    ):
+        for client in (first, second):
+            client.hello()
+            assert await client.alive(1)
+        assert server.connections == PLACES
+
+
+async def served(client: RawClient) -> bool:
+    """Whether the server greets the client; it closes the connection of one it refuses."""
+    client.hello()
+    return await client.read() is not None
+
+
+async def test_the_peer_who_has_most_gets_no_more(socket_path: Path) -> None:
+    async with (
+        full_server(socket_path, calls=False) as (server, port),
+        raw_client(socket_path) as honest,
+    ):
+        honest.hello()
+        assert await honest.alive(1)
+        for _ in range(PLACES):
+            async with raw_tcp_client(port) as attacker:
+                assert not await served(attacker)
+        assert await honest.alive(3)
+        assert server.connections == PLACES
