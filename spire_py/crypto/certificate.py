@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from spire_py.crypto.der import check_signature_bits, subject_and_issuer
 from spire_py.crypto.keys import PublicKey, check_public_key, public_key_der, subject_key_id
@@ -17,6 +19,7 @@ MAX_CERTIFICATE_BYTES = 64 * 1024
 """The longest certificate read, as DER."""
 
 _FAULTS: tuple[type[Exception], ...] = (InvalidArgument, *PARSE_ERRORS)
+_GO_NAMES = {NameOID.SERIAL_NUMBER: "SERIALNUMBER"}
 _ExtensionT = TypeVar("_ExtensionT", bound=x509.ExtensionType)
 
 
@@ -87,6 +90,11 @@ class CertificateFacts:
             raise InvalidCertificate(f"subject is malformed: {reason(error)}") from error
 
     @property
+    def subject_text(self) -> str:
+        """The subject as Go prints it: by RFC 4514, and what that does not name by Go's names."""
+        return self._certificate.subject.rfc4514_string(_GO_NAMES)
+
+    @property
     def subject_der(self) -> bytes:
         return subject_and_issuer(self.der)[0]
 
@@ -137,6 +145,12 @@ class CertificateFacts:
     def dns_names(self) -> tuple[str, ...]:
         found = self._extension(x509.SubjectAlternativeName)
         return tuple(found.get_values_for_type(x509.DNSName)) if found else ()
+
+    @property
+    def ip_addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        found = self._extension(x509.SubjectAlternativeName)
+        names = found.get_values_for_type(x509.IPAddress) if found else []
+        return tuple(name for name in names if isinstance(name, IPv4Address | IPv6Address))
 
     @property
     def is_ca(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,6 +36,24 @@ class ServerNodeAttestor(ABC):
             InvalidArgument: the payload or a response is malformed.
             PermissionDenied: the proof does not hold.
         """
+
+    async def check_address(self, payload: bytes, client_ip: str) -> None:
+        """Refuse a payload that may not come from this address; asked before `attest`.
+
+        `client_ip` is that of the immediate peer, empty for one on a Unix socket. Most attestors
+        have nothing against any address.
+
+        Raises:
+            InvalidArgument: the payload is malformed.
+            PermissionDenied: it must come from another address.
+        """
+
+    async def check_surroundings(self) -> Sequence[str]:
+        """What is missing around the plugin, such as a right: one sentence each, for the log.
+
+        Asked once, when the server has started, which does not wait for it.
+        """
+        return ()
 
     async def aclose(self) -> None:
         """Give up what is held open."""

@@ -54,6 +54,11 @@ class Peer:
     identity: object | None = None
     tls: bool = False
 
+    @property
+    def host(self) -> str:
+        """The IP address; empty for a Unix peer."""
+        return "" if self.unix else self.address.rpartition(":")[0].strip("[]")
+
 
 def peer_key(host: str) -> str | bytes:
     """What counts as one peer: an IPv4 address, or the /64 network of an IPv6 address.

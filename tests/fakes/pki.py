@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -43,6 +44,7 @@ def issue(
     *,
     name: str = "",
     uris: Sequence[str] = (),
+    ips: Sequence[str] = (),
     is_ca: bool = False,
     digital_signature: bool = True,
     key_usage: bool = True,
@@ -67,8 +69,9 @@ def issue(
     )
     if key_usage:
         builder = builder.add_extension(_usage(is_ca, digital_signature), critical=True)
-    if uris:
-        names = [x509.UniformResourceIdentifier(uri) for uri in uris]
+    if uris or ips:
+        names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
+        names += [x509.IPAddress(ip_address(ip)) for ip in ips]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     return Issued(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
 

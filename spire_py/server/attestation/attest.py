@@ -115,6 +115,7 @@ class Attestation:
             attestor=attestor,
             receive=lambda: _challenge_response(requests),
             timeout_seconds=_TIMEOUT_SECONDS,
+            client_ip=context.peer.host,
         )
         async with aclosing(dialogue.steps(params.data.payload)) as steps:
             async for step in steps:

@@ -21,6 +21,7 @@ class Dialogue:
         attestor: the server's end of the attestation.
         receive: waits for the agent's next challenge response.
         timeout_seconds: for all of it.
+        client_ip: where the call comes from; empty for a Unix socket.
     """
 
     def __init__(
@@ -29,10 +30,12 @@ class Dialogue:
         attestor: ServerNodeAttestor,
         receive: Callable[[], Awaitable[bytes]],
         timeout_seconds: float,
+        client_ip: str = "",
     ) -> None:
         self._attestor = attestor
         self._receive = receive
         self._timeout_seconds = timeout_seconds
+        self._client_ip = client_ip
         self._challenges = 0
         self._steps: asyncio.Queue[bytes | NodeAttestation | SpireError | None] = asyncio.Queue()
 
@@ -65,6 +68,7 @@ class Dialogue:
     async def _attest(self, payload: bytes) -> None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
+                await self._attestor.check_address(payload, self._client_ip)
                 step: NodeAttestation | SpireError = await self._attestor.attest(
                     payload, self._challenge
                 )

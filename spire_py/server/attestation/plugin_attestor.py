@@ -33,9 +33,17 @@ class PluginAttestor(ServerNodeAttestor):
         except SpireError as error:
             if error in of_the_call:
                 raise
-            raise error_for_status(
-                error.code, f"nodeattestor({self._name}): {error.message}", error.details
-            ) from error
+            raise self._named(error) from error
+
+    async def check_address(self, payload: bytes, client_ip: str) -> None:
+        try:
+            await self._plugin.check_address(payload, client_ip)
+        except SpireError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: SpireError) -> SpireError:
+        message = f"nodeattestor({self._name}): {error.message}"
+        return error_for_status(error.code, message, error.details)
 
     async def aclose(self) -> None:
         await self._plugin.aclose()

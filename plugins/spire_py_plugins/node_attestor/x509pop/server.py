@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ class Config:
     """How nodes are attested.
 
     `anchors` (DER) are the CAs in mode external_pki. In mode spiffe they are None, and the trust
-    domain's own bundle takes their place. `svid_prefix` ends in a slash.
+    domain's own bundle takes their place. `svid_prefix` ends in a slash. With `verify_client_ip`
+    the certificate must name the address that the call comes from.
     """
 
     trust_domain: TrustDomain
@@ -54,6 +56,7 @@ class Config:
     svid_prefix: str = "/spire-exchange/"
     max_intermediates: int = 4
     max_rsa_key_size: int = 8192
+    verify_client_ip: bool = False
 
 
 class X509PopServer(ServerNodeAttestor):
@@ -74,6 +77,17 @@ class X509PopServer(ServerNodeAttestor):
         self._config = config
         self._trust_bundle = trust_bundle
         self._clock = clock or SystemClock()
+
+    async def check_address(self, payload: bytes, client_ip: str) -> None:
+        if not self._config.verify_client_ip:
+            return
+        if not client_ip:
+            raise Internal("client IP not available for verification")
+        leaf, intermediates = self._read(payload)
+        # Only a trusted certificate may say anything, so that nobody learns which address fits.
+        self._verify(leaf, intermediates)
+        if ip_address(client_ip) not in leaf.ip_addresses:
+            raise PermissionDenied(f"client IP {client_ip} does not match any certificate IP SAN")
 
     async def attest(self, payload: bytes, challenge: Challenge) -> NodeAttestation:
         leaf, intermediates = self._read(payload)
@@ -160,8 +174,7 @@ def configure(data: Mapping[str, Any], context: PluginContext) -> X509PopServer:
     anchors = _read_anchors(settings, mode)
     template = _read_template(settings, mode)
     prefix = settings.text("spiffe_prefix", "/spire-exchange/")
-    if settings.flag("verify_client_ip"):
-        settings.fault("verify_client_ip is not supported")
+    verify_client_ip = settings.flag("verify_client_ip")
     max_intermediates = _positive(settings, "max_intermediates", 4)
     max_rsa_key_size = _positive(settings, "max_rsa_key_size", 8192)
     settings.finish()
@@ -172,6 +185,7 @@ def configure(data: Mapping[str, Any], context: PluginContext) -> X509PopServer:
         svid_prefix=prefix if prefix.endswith("/") else f"{prefix}/",
         max_intermediates=max_intermediates,
         max_rsa_key_size=max_rsa_key_size,
+        verify_client_ip=verify_client_ip,
     )
     return X509PopServer(config, context.trust_bundle)
 

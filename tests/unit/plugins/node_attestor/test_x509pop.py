@@ -136,6 +136,31 @@ async def test_keys_of_all_kinds_attest(make_server: MakeServer, key: PrivateKey
     assert result.can_reattest
 
 
+async def test_the_certificate_names_the_address_where_it_must(make_server: MakeServer) -> None:
+    payload = await agent_of(issue(ROOT, ips=["10.0.0.1", "fd00::1"])).payload()
+    server = make_server(verify_client_ip=True)
+    await server.check_address(payload, "10.0.0.1")
+    await server.check_address(payload, "fd00:0::1")
+    with pytest.raises(PermissionDenied) as refused:
+        await server.check_address(payload, "10.0.0.2")
+    assert refused.value.message == "client IP 10.0.0.2 does not match any certificate IP SAN"
+    await make_server().check_address(payload, "10.0.0.2")
+
+
+async def test_only_a_trusted_certificate_says_which_address_fits(make_server: MakeServer) -> None:
+    payload = await agent_of(issue(OTHER_ROOT, ips=["10.0.0.1"])).payload()
+    with pytest.raises(PermissionDenied, match="certificate verification failed"):
+        await make_server(verify_client_ip=True).check_address(payload, "10.0.0.2")
+
+
+async def test_a_caller_without_an_address_is_refused_where_it_is_needed(
+    make_server: MakeServer,
+) -> None:
+    payload = await agent_of(issue(ROOT, ips=["10.0.0.1"])).payload()
+    with pytest.raises(Internal, match="client IP not available for verification"):
+        await make_server(verify_client_ip=True).check_address(payload, "")
+
+
 async def test_selectors_tell_name_authorities_serial_number_and_sans(
     make_server: MakeServer,
 ) -> None:
@@ -480,9 +505,6 @@ async def test_mode_spiffe_needs_a_bundle() -> None:
         ),
         pytest.param(
             {"mode": "spiffe", "max_rsa_key_size": -1}, "must be greater than 0", id="key size"
-        ),
-        pytest.param(
-            {"mode": "spiffe", "verify_client_ip": True}, "is not supported", id="client IP"
         ),
     ],
 )

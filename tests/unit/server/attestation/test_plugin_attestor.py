@@ -15,6 +15,10 @@ class Attestor(ServerNodeAttestor):
 
     closed = False
 
+    async def check_address(self, payload: bytes, client_ip: str) -> None:
+        if client_ip != "10.0.0.1":
+            raise PermissionDenied(f"{payload.decode()} from elsewhere")
+
     async def attest(self, payload: bytes, challenge: Challenge) -> NodeAttestation:
         if await challenge(payload) != b"right":
             raise PermissionDenied("wrong answer", details=(b"detail",))
@@ -50,6 +54,14 @@ async def test_a_refusal_names_the_plugin() -> None:
 async def test_a_broken_call_is_not_the_plugins_fault() -> None:
     with pytest.raises(SpireError, match=r"^failed to receive challenge from agent: EOF$"):
         await PluginAttestor("test", Attestor()).attest(b"", broken_call)
+
+
+async def test_the_address_of_the_client_is_the_plugins_business() -> None:
+    attestor = PluginAttestor("test", Attestor())
+    await attestor.check_address(b"a", "10.0.0.1")
+    with pytest.raises(PermissionDenied) as refused:
+        await attestor.check_address(b"a", "10.0.0.2")
+    assert refused.value.message == "nodeattestor(test): a from elsewhere"
 
 
 async def test_it_closes_the_plugin() -> None:
