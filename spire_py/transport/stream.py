@@ -21,6 +21,7 @@ class Stream:
 
     __slots__ = (
         "_pending",
+        "_pending_sent",
         "_tail",
         "_uncredited",
         "_waiter",
@@ -43,7 +44,8 @@ class Stream:
         self.remote_closed = False
         self.closed = False
         self.progress_at = 0.0
-        self._pending: bytearray | None = None
+        self._pending: bytes | bytearray | None = None
+        self._pending_sent = 0
         self._tail: bytes | None = None
         self._uncredited = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -67,7 +69,7 @@ class Stream:
     @property
     def waiting_bytes(self) -> int:
         """Bytes that the peer's window or a full socket keeps back."""
-        return len(self._pending) if self._pending else 0
+        return len(self._pending) - self._pending_sent if self._pending is not None else 0
 
     def send(self, data: bytes) -> None:
         """Send `data` as far as the windows allow and keep the rest; see `drained`."""
@@ -80,13 +82,28 @@ class Stream:
             connection.count_sent(size)
             connection.write(frame_header(size, DATA, 0, self.id) + data)
             return
-        if self._pending is None:
-            self._pending = bytearray()
-            self.progress_at = connection.clock.monotonic()
-        self._pending += data
+        self._keep_pending(data)
         if connection.charge(size) and self.send_window > 0:
             connection.waiting[self] = None
             connection.flush_waiting()
+
+    def _keep_pending(self, data: bytes) -> None:
+        if self._pending is None:
+            # Most often one large message; it is not copied.
+            self._pending, self._pending_sent = data, 0
+            self.progress_at = self.connection.clock.monotonic()
+            return
+        rest = bytearray(self._pending) if isinstance(self._pending, bytes) else self._pending
+        del rest[: self._pending_sent]
+        rest += data
+        self.connection.discharge(self._pending_sent)
+        self._pending, self._pending_sent = rest, 0
+
+    def _drop_pending(self) -> None:
+        # Only now: until here all of it takes up memory.
+        if self._pending is not None:
+            self.connection.discharge(len(self._pending))
+            self._pending = None
 
     def finish(self, tail: bytes) -> None:
         """Send the frames that end our side, after the data that still waits."""
@@ -109,20 +126,25 @@ class Stream:
         if pending is None:
             return False
         connection = self.connection
+        start = self._pending_sent
         size = min(
-            len(pending), self.send_window, connection.send_window, connection.peer_frame_size
+            len(pending) - start,
+            self.send_window,
+            connection.send_window,
+            connection.peer_frame_size,
         )
         if size <= 0:
             return False
         self.send_window -= size
         connection.count_sent(size)
-        connection.write(frame_header(size, DATA, 0, self.id) + pending[:size])
-        del pending[:size]
-        connection.discharge(size)
+        with memoryview(pending) as view:
+            header = frame_header(size, DATA, 0, self.id)
+            connection.write(b"".join((header, view[start : start + size])))
+        self._pending_sent += size
         self.progress_at = connection.clock.monotonic()
-        if pending:
+        if self._pending_sent < len(pending):
             return self.send_window > 0
-        self._pending = None
+        self._drop_pending()
         self._wake()
         if self._tail is not None:
             tail, self._tail = self._tail, None
@@ -193,8 +215,6 @@ class Stream:
     def release(self) -> None:
         """Drop what waits; called by `Connection.forget`."""
         self.closed = True
-        if self._pending is not None:
-            self.connection.discharge(len(self._pending))
-            self._pending = None
+        self._drop_pending()
         self._tail = None
         self._wake()
