@@ -13,7 +13,12 @@ from spire_py.server.datastore.filters import EntryFilter, Page
 from spire_py.server.datastore.sql import schema
 from spire_py.server.datastore.sql.entry_creation import CreateResult, create_entries
 from spire_py.server.datastore.sql.entry_filters import filtered
-from spire_py.server.datastore.sql.entry_rows import build_entries, fetch_entries, select_entries
+from spire_py.server.datastore.sql.entry_rows import (
+    build_entries,
+    fetch_entries,
+    load_entries,
+    select_entries,
+)
 from spire_py.server.datastore.sql.entry_writes import delete_entries, update_entry
 from spire_py.server.datastore.sql.errors import not_found
 from spire_py.server.datastore.sql.store import (
@@ -89,7 +94,7 @@ class EntryStore(Store):
 
     async def load_all_entries(self) -> list[Entry]:
         """All entries, oldest first, as one state of the database."""
-        return (await self._database.read(_list, _EVERYTHING, None))[0]
+        return await self._database.read(load_entries)
 
     async def list_entries(
         self, wanted: EntryFilter = _EVERYTHING, page: Page | None = None

@@ -60,13 +60,22 @@ def fetch_entries(connection: Connection, entry_ids: Iterable[str]) -> list[Entr
     return build_entries(connection, rows)
 
 
+def load_entries(connection: Connection) -> list[Entry]:
+    """All entries, oldest first. Their rows are not held in memory together."""
+    parts = _Parts(connection, None)
+    return _built(parts, connection.execute(select_entries().order_by(_ENTRIES.id)))
+
+
 def build_entries(connection: Connection, rows: Sequence[AnyRow]) -> list[Entry]:
     """The entries of these rows, in their order.
 
     What cannot be read, or has no selectors, is left out with a warning: an entry with fewer
     selectors than it was made with would give its identity to more workloads.
     """
-    parts = _Parts(connection, [row.id for row in rows])
+    return _built(_Parts(connection, [row.id for row in rows]), rows)
+
+
+def _built(parts: _Parts, rows: Iterable[AnyRow]) -> list[Entry]:
     entries = []
     for row in rows:
         try:
@@ -82,15 +91,15 @@ def build_entries(connection: Connection, rows: Sequence[AnyRow]) -> list[Entry]
 
 
 class _Parts:
-    """What belongs to a set of entries in other tables, by row ID."""
+    """What belongs to a set of entries, or to all of them, in other tables, by row ID."""
 
-    def __init__(self, connection: Connection, row_ids: Sequence[int]) -> None:
+    def __init__(self, connection: Connection, row_ids: Sequence[int] | None) -> None:
         self._selectors: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
         self._dns_names: defaultdict[int, list[str]] = defaultdict(list)
         self._bundles: defaultdict[int, list[str]] = defaultdict(list)
         self._known_selectors: dict[tuple[str, str], Selector] = {}
         self._known_ids: dict[str, SpiffeID] = {}
-        if len(row_ids) > _ALL_AT_ONCE:
+        if row_ids is None or len(row_ids) > _ALL_AT_ONCE:
             self._load(connection, None)
             return
         for chunk in chunks(row_ids):
@@ -136,7 +145,7 @@ class _Parts:
             self._bundles[row_id].append(name)
 
     def _entry_selectors(self, row_id: int) -> tuple[Selector, ...]:
-        pairs = self._selectors.get(row_id, [])
+        pairs = self._selectors.pop(row_id, [])
         pairs.sort()
         known = self._known_selectors
         found = []
