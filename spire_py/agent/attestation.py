@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import timedelta
 from typing import TypeVar
 
@@ -119,7 +119,7 @@ async def attest_first(
     return svid
 
 
-class NodeAttestation:
+class Reattestation:
     """Attests this node anew, over a connection of its own that shows no certificate.
 
     Args:
@@ -132,16 +132,8 @@ class NodeAttestation:
 
     async def attest(self, csr: bytes) -> IssuedSVID:
         """Attest; raises what `attest_over` raises."""
-        async with self._channel() as channel:
+        async with aclosing(self._open_channel()) as channel:
             return await attest_over(channel, self._attestor, csr)
-
-    @asynccontextmanager
-    async def _channel(self) -> AsyncIterator[Channel]:
-        channel = self._open_channel()
-        try:
-            yield channel
-        finally:
-            await channel.aclose()
 
 
 async def retry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -106,13 +107,10 @@ class Bootstrap:
         self, key: ManagedKey | None, bundle: Bundle | None
     ) -> tuple[AgentSVID, Bundle]:
         """Attest and get the newest bundle over the same connection."""
-        channel = self._attestation_channel(bundle)
-        try:
+        async with aclosing(self._attestation_channel(bundle)) as channel:
             if self._attested is None:
                 self._attested = await attest_first(channel, self._attestor, self._keys, key)
             newest = await fetch_bundle_over(channel, self._config.trust_domain)
-        finally:
-            await channel.aclose()
         return self._attested, newest
 
     async def _load_bundle(self) -> Bundle | None:

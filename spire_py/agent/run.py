@@ -14,7 +14,7 @@ from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, SVIDKeeper
 from spire_py.agent.api.debug import AgentFacts, DebugAPI
 from spire_py.agent.api.explain import ExplainAPI
 from spire_py.agent.api.logger import LoggerAPI
-from spire_py.agent.attestation import NodeAttestation, retry
+from spire_py.agent.attestation import Reattestation, retry
 from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or, store_identity
 from spire_py.agent.change_listener import ChangeListener
 from spire_py.agent.endpoints import agent_services, serve_admin, serve_endpoints
@@ -33,7 +33,7 @@ from spire_py.agent.workload_cache import WorkloadCache
 from spire_py.catalog import AgentPlugins, load_agent_plugins
 from spire_py.config.agent import AgentConfig, AgentSection
 from spire_py.config.shared import HealthChecks
-from spire_py.errors import FailedPrecondition, PermissionDenied, SpireError
+from spire_py.errors import PermissionDenied, SpireError
 from spire_py.runtime.clock import Clock, SystemClock
 from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle
@@ -44,11 +44,10 @@ from spire_py.telemetry.logs import (
     get_logger,
     log_config_warnings,
 )
-from spire_py.transport.http import HttpServer
+from spire_py.transport.health import serve_health
 from spire_py.version import SPIRE_VERSION
 
 log = get_logger()
-health_log = get_logger("health")
 
 _GIVE_UP_AFTER = timedelta(minutes=1)
 _GIVE_UP_AFTER_WITH_REBOOTSTRAP = timedelta(hours=24)
@@ -307,7 +306,7 @@ class Agent:
     def _keeper(
         self, svid: Watch[AgentSVID], cache: WorkloadCache, client: ServerClient, *, saved: bool
     ) -> SVIDKeeper:
-        attestation = NodeAttestation(
+        attestation = Reattestation(
             open_channel=lambda: open_channel(self._address, bundle=lambda: cache.bundle),
             attestor=self._attestor,
         )
@@ -369,7 +368,7 @@ class _Healer:
 class _Issuer:
     """Renews over the agent's own connection, attests over a new one."""
 
-    def __init__(self, client: ServerClient, attestation: NodeAttestation) -> None:
+    def __init__(self, client: ServerClient, attestation: Reattestation) -> None:
         self._client = client
         self._attestation = attestation
 
@@ -407,20 +406,12 @@ async def _health(
         return
     registry = HealthRegistry(clock=clock)
     registry.add("agent", probe.state)
-    server = HttpServer({config.live_path: registry.live, config.ready_path: registry.ready})
-    try:
-        host, port = await server.listen_tcp(config.host, config.port)
-    except FailedPrecondition as error:
-        # As in SPIRE, whoever looks at the health will see that nobody answers.
-        health_log.warning("Error serving health checks", error=error.message)
-    else:
-        health_log.info("Serving health checks", address=f"{host}:{port}")
-    checks = tasks.create_task(registry.run(), name="health checks")
-    try:
-        yield
-    finally:
-        checks.cancel()
-        await server.aclose()
+    async with serve_health(config, registry):
+        checks = tasks.create_task(registry.run(), name="health checks")
+        try:
+            yield
+        finally:
+            checks.cancel()
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

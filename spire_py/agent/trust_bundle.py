@@ -7,6 +7,7 @@ import http.client
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -96,15 +97,14 @@ def _read(path: Path) -> bytes:
 
 
 async def _from_workload_api(address: str, trust_domain: TrustDomain) -> Bundle:
-    client = WorkloadClient(open_endpoint(address))
+    channel = open_endpoint(address)
     try:
-        bundles = await client.fetch_x509_bundles(timeout=_WORKLOAD_API_TIMEOUT)
+        async with aclosing(WorkloadClient(channel)) as client:
+            bundles = await client.fetch_x509_bundles(timeout=_WORKLOAD_API_TIMEOUT)
     except SpireError as error:
         # Also its refusal may heal, when the other agent's server gets an entry for us.
         message = f"unable to fetch trust bundle from SPIFFE Workload API {address}: {error}"
         raise Unavailable(message) from error
-    finally:
-        await client.aclose()
     bundle = bundles.get(trust_domain)
     if bundle is None:
         raise Unavailable(

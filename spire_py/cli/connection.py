@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,9 +39,9 @@ class Connection:
         request: Message,
         response_type: type[T],
         *,
-        timeout: float = CALL_SECONDS,
+        timeout: float | None = CALL_SECONDS,
     ) -> T:
-        """One unary call.
+        """One unary call; `timeout` is in seconds, None for ever.
 
         Raises:
             CommandFailed: the call was refused or found no one.
@@ -52,6 +52,19 @@ class Connection:
             )
         except SpireError as error:
             raise CommandFailed(describe(error), prefix=self._error_prefix) from error
+
+    async def first(
+        self, method: str, request: Message, response_type: type[T], *, timeout: float | None
+    ) -> T:
+        """The first answer of a streaming call.
+
+        Raises:
+            CommandFailed: the call was refused, found no one or ended without an answer.
+        """
+        async with self.stream(method, request, response_type, timeout=timeout) as responses:
+            async for response in responses:
+                return response
+        raise CommandFailed("the agent ended the stream without an answer", prefix="")
 
     @asynccontextmanager
     async def stream(
@@ -79,11 +92,8 @@ async def connect(
 
     `error_prefix` is what stands before a refusal; the agent's commands print none.
     """
-    channel = Channel.unix(path)
-    try:
+    async with aclosing(Channel.unix(path)) as channel:
         yield Connection(channel, metadata, error_prefix=error_prefix)
-    finally:
-        await channel.aclose()
 
 
 def describe(error: SpireError) -> str:

@@ -8,10 +8,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from spire_py.cli.crash import describe_bug, describe_os_error
-from spire_py.cli.flags import Flags
+from spire_py.cli.flags import Flag, Flags, Kind
 from spire_py.errors import SpireError
 
 MINIMUM_UMASK = 0o027
@@ -26,6 +27,22 @@ class Config(Protocol):
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def config_flags(default: Path) -> tuple[Flag, Flag]:
+    """The flags that say how to read the configuration; all others of a daemon win over it."""
+    return (
+        Flag("config", "Path of the configuration file", default=str(default)),
+        Flag("expandEnv", "Put environment variables for $VAR in the file", Kind.SWITCH),
+    )
+
+
+def read_config_flags(flags: Flags) -> tuple[Path, bool, dict[str, str]]:
+    """The file, whether to expand variables in it, and what wins over it (features A28, F1)."""
+    overrides = flags.overrides()
+    for name in ("config", "expandEnv"):
+        overrides.pop(name, None)
+    return Path(flags.text("config")), flags.switch("expandEnv"), overrides
 
 
 def run_daemon(main: Coroutine[Any, Any, None]) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from spire_py.cli.command import Command, CommandFailed
 from spire_py.cli.flags import Flag, Flags, Kind
+from spire_py.runtime.files import write_private
 
 _TRUST_DOMAIN = "example.org"
 _START_SECONDS = 30.0
@@ -142,9 +143,7 @@ def _daemons(folder: Path) -> Iterator[_Demo]:
         print(f"  server     trust domain {_TRUST_DOMAIN}, port {values['port']}")
         (folder / "bundle.pem").write_text(_call("bundle", "show", *server))
         token = _call("token", "generate", *server).splitlines()[0].removeprefix("Token: ")
-        descriptor = os.open(folder / "join_token", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(token)
+        write_private(folder / "join_token", token.encode())
         with _daemon(folder, "agent"):
             print("  agent      attested with a join token, serves the Workload API")
             yield _Demo(folder)

@@ -13,11 +13,7 @@ from datetime import timedelta
 from enum import Enum, auto
 
 from spire_py.errors import InvalidArgument
-
-_SWITCH_VALUES = {
-    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
-}
+from spire_py.runtime.booleans import parse_boolean
 
 
 class FlagError(Exception):
@@ -88,7 +84,7 @@ class Flags:
         return int(self.text(name) or "0")
 
     def switch(self, name: str) -> bool:
-        return _SWITCH_VALUES[self.text(name) or "false"]
+        return bool(parse_boolean(self.text(name)))
 
     def duration(self, name: str) -> timedelta:
         return _parse_duration(self.text(name))
@@ -151,7 +147,7 @@ def usage(title: str, declared: Sequence[Flag]) -> str:
 
 
 def _check(flag: Flag, value: str) -> None:
-    if flag.kind is Kind.SWITCH and value not in _SWITCH_VALUES:
+    if flag.kind is Kind.SWITCH and parse_boolean(value) is None:
         raise FlagError(f'invalid boolean value "{value}" for -{flag.name}: parse error')
     if flag.kind is Kind.NUMBER and not re.fullmatch(r"[+-]?[0-9]{1,18}", value):
         raise FlagError(f'invalid value "{value}" for flag -{flag.name}: parse error')

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spire_py.config.problems import Problem
 from spire_py.config.tree import Body, Table, merge
 from spire_py.errors import InvalidArgument
+from spire_py.runtime.booleans import parse_boolean
 
 if TYPE_CHECKING:
     from spire_py.config.reader import Reader
@@ -21,7 +22,6 @@ _SWITCHES = frozenset(
         "log_source_location",
     }
 )
-_ON = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 
 
 def override(
@@ -47,7 +47,7 @@ def override(
     given: dict[str, Any] = {
         key: True if key in _SWITCHES else value
         for key, value in keyed.items()
-        if key not in _SWITCHES or value in _ON
+        if key not in _SWITCHES or parse_boolean(value)
     }
     copy = Table(body.line)
     copy.update(body)

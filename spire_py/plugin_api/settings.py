@@ -8,11 +8,7 @@ from typing import Any
 
 from spire_py.errors import InvalidArgument
 from spire_py.plugin_api.context import PluginContext
-
-_FLAGS = {
-    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
-}
+from spire_py.runtime.booleans import parse_boolean
 
 
 class Settings:
@@ -57,7 +53,7 @@ class Settings:
         """True or false."""
         value = self._get(key, default)
         if isinstance(value, str):
-            value = _FLAGS.get(value)
+            value = parse_boolean(value)
         if not isinstance(value, bool):
             self.fault(f"{key} must be true or false")
             return default

@@ -13,8 +13,10 @@ from spire_py.server.datastore.filters import Page
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import get_logger
+from spire_py.telemetry.repeated import RepeatedFailures
 
 _POLL_INTERVAL = timedelta(seconds=1)
+_COMPLAINT = "Failed to refresh the bundles"
 
 log = get_logger("endpoints")
 
@@ -92,16 +94,12 @@ class BundleCache:
 
     async def run(self) -> None:
         """Follow the database until cancelled."""
-        failures = 0
+        failures = RepeatedFailures(log)
         while True:
             await self._clock.sleep(_POLL_INTERVAL)
             try:
                 await self.refresh()
             except SpireError as error:
-                failures += 1
-                report = log.warning if failures <= 3 else log.debug
-                report("Failed to refresh the bundles", error=error.message)
+                failures.failed(_COMPLAINT, error)
             else:
-                if failures:
-                    log.info("bundles_current_again", failures=failures)
-                failures = 0
+                failures.succeeded(_COMPLAINT, "bundles_current_again")

@@ -28,13 +28,12 @@ from spire_py.telemetry.logs import (
     get_logger,
     log_config_warnings,
 )
-from spire_py.transport.http import HttpServer
+from spire_py.transport.health import serve_health
 from spire_py.version import SPIRE_VERSION
 
 _DATA_DIR_MODE = 0o755
 
 log = get_logger()
-health_log = get_logger("health")
 
 
 async def serve(config: ServerConfig) -> None:
@@ -99,6 +98,19 @@ async def _serve(config: ServerConfig, logging: Logging, clock: Clock) -> None:
                 for pruner in _pruners(section, datastore, clock):
                     tasks.create_task(pruner.run(), name="pruner")
                 tasks.create_task(_watch_health(config, endpoints, clock), name="health")
+                tasks.create_task(_check_surroundings(plugins), name="plugin checks")
+
+
+async def _check_surroundings(plugins: ServerPlugins) -> None:
+    """Say early what agents would fail on later."""
+    for name, attestor in plugins.node_attestors.items():
+        for reason in await attestor.check_surroundings():
+            log.warning(
+                "Plugin lacks something around it",
+                plugin_name=name,
+                plugin_type="NodeAttestor",
+                reason=reason,
+            )
 
 
 def _pruners(
@@ -176,6 +188,7 @@ async def _open_ca(
             x509_svid_ttl=section.default_x509_svid_ttl,
             jwt_svid_ttl=section.default_jwt_svid_ttl,
             agent_ttl=section.agent_ttl,
+            ca_ttl=section.ca_ttl,
             jwt_issuer=section.jwt_issuer,
         ),
         trust_bundle=trust_bundle,
@@ -247,15 +260,5 @@ async def _watch_health(config: ServerConfig, endpoints: Endpoints, clock: Clock
         await registry.run()
         return
     await registry.check_now()
-    listener = HttpServer({settings.live_path: registry.live, settings.ready_path: registry.ready})
-    try:
-        try:
-            host, port = await listener.listen_tcp(settings.host, settings.port)
-        except FailedPrecondition as error:
-            # As in SPIRE, whoever looks at the health will see that nobody answers.
-            health_log.warning("Error serving health checks", error=error.message)
-        else:
-            health_log.info("Serving health checks", address=f"{host}:{port}")
+    async with serve_health(settings, registry):
         await registry.run()
-    finally:
-        await listener.aclose()

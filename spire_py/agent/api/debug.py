@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography.x509.oid import NameOID
-
 from spire_py._proto.spire.agent import debug_pb2
 from spire_py._proto.spire.api import types_pb2
 from spire_py.agent.agent_svid import AgentSVID
@@ -17,9 +15,7 @@ from spire_py.runtime.clock import Clock
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import SpiffeID
 from spire_py.transport import CallContext
-
-_GO_NAMES = {NameOID.SERIAL_NUMBER: "SERIALNUMBER"}
-"""What Go calls an attribute of a subject that RFC 4514 does not name."""
+from spire_py.wire.spiffe_ids import id_to_pb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +66,7 @@ def _certificate(facts: CertificateFacts) -> debug_pb2.GetInfoResponse.Cert:
     return debug_pb2.GetInfoResponse.Cert(
         id=_spiffe_id(facts.uris),
         expires_at=int(facts.not_after.timestamp()),
-        subject=facts.certificate.subject.rfc4514_string(_GO_NAMES),
+        subject=facts.subject_text,
     )
 
 
@@ -79,7 +75,6 @@ def _spiffe_id(uris: tuple[str, ...]) -> types_pb2.SPIFFEID | None:
     if len(uris) != 1:
         return None
     try:
-        spiffe_id = SpiffeID.parse(uris[0])
+        return id_to_pb(SpiffeID.parse(uris[0]))
     except InvalidArgument:
         return None
-    return types_pb2.SPIFFEID(trust_domain=spiffe_id.trust_domain.name, path=spiffe_id.path)

@@ -16,6 +16,7 @@ from spire_py.agent.api.workload import Workloads
 from spire_py.agent.workload_cache import WorkloadGroup
 from spire_py.agent.workload_update import WorkloadUpdate
 from spire_py.errors import InvalidArgument, Unimplemented
+from spire_py.runtime.booleans import parse_boolean
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import CallContext
 
@@ -23,8 +24,6 @@ log = get_logger("endpoints")
 
 MAX_NAMES = 10_000
 _DISABLE_KEY = "disable_spiffe_cert_validation"
-_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
-_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 Request = discovery_pb2.DiscoveryRequest
 Response = discovery_pb2.DiscoveryResponse
@@ -225,6 +224,4 @@ def _as_bool(value: Value) -> bool | None:
     kind = value.WhichOneof("kind")
     if kind == "bool_value":
         return value.bool_value
-    if kind == "string_value" and value.string_value in _TRUE | _FALSE:
-        return value.string_value in _TRUE
-    return None
+    return parse_boolean(value.string_value) if kind == "string_value" else None

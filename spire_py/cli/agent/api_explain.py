@@ -25,7 +25,7 @@ async def _explain(flags: Flags, agent: Connection) -> int:
         _METHOD,
         explain_pb2.ExplainWorkloadRequest(pid=pid),
         _Response,
-        timeout=timeout_seconds(flags) or float("inf"),
+        timeout=timeout_seconds(flags),
     )
     return print_messages(flags, lambda: _print(response), response)
 

@@ -23,7 +23,7 @@ async def _fetch(flags: Flags, agent: Connection) -> int:
         f"{SERVICE}/FetchJWTSVID",
         workload_pb2.JWTSVIDRequest(audience=audience, spiffe_id=flags.text("spiffeID")),
         workload_pb2.JWTSVIDResponse,
-        timeout=_timeout(flags),
+        timeout=timeout_seconds(flags),
     )
     # `-format` is the older name of `-output`.
     form = flags.text("format" if flags.given("format") else "output")
@@ -33,23 +33,16 @@ async def _fetch(flags: Flags, agent: Connection) -> int:
 
 async def _first_bundles(flags: Flags, agent: Connection) -> workload_pb2.JWTBundlesResponse:
     try:
-        async with agent.stream(
+        return await agent.first(
             f"{SERVICE}/FetchJWTBundles",
             workload_pb2.JWTBundlesRequest(),
             workload_pb2.JWTBundlesResponse,
             timeout=timeout_seconds(flags),
-        ) as responses:
-            async for response in responses:
-                return response
+        )
     except CommandFailed as error:
         if "connection error" in str(error):
             raise CommandFailed(f"failed to receive JWT bundles: {error}", prefix="") from error
         raise
-    raise CommandFailed("the agent ended the stream without an answer", prefix="")
-
-
-def _timeout(flags: Flags) -> float:
-    return timeout_seconds(flags) or float("inf")
 
 
 def _print(svids: workload_pb2.JWTSVIDResponse, bundles: workload_pb2.JWTBundlesResponse) -> int:
@@ -73,7 +66,7 @@ async def _validate(flags: Flags, agent: Connection) -> int:
                 audience=flags.text("audience"), svid=flags.text("svid")
             ),
             workload_pb2.ValidateJWTSVIDResponse,
-            timeout=_timeout(flags),
+            timeout=timeout_seconds(flags),
         )
     except CommandFailed as error:
         reason = f"unable to validate JWT SVID: {error}"

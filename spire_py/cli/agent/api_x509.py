@@ -51,7 +51,12 @@ class Fetched:
 
 async def _fetch(flags: Flags, agent: Connection) -> int:
     start = time.perf_counter()
-    response = await _first_response(flags, agent)
+    response = await agent.first(
+        f"{SERVICE}/FetchX509SVID",
+        workload_pb2.X509SVIDRequest(),
+        workload_pb2.X509SVIDResponse,
+        timeout=timeout_seconds(flags),
+    )
     seconds = time.perf_counter() - start
 
     def pretty() -> int:
@@ -63,18 +68,6 @@ async def _fetch(flags: Flags, agent: Connection) -> int:
         return 0
 
     return print_messages(flags, pretty, response)
-
-
-async def _first_response(flags: Flags, agent: Connection) -> workload_pb2.X509SVIDResponse:
-    async with agent.stream(
-        f"{SERVICE}/FetchX509SVID",
-        workload_pb2.X509SVIDRequest(),
-        workload_pb2.X509SVIDResponse,
-        timeout=timeout_seconds(flags),
-    ) as responses:
-        async for response in responses:
-            return response
-    raise CommandFailed("the agent ended the stream without an answer", prefix="")
 
 
 def check_response(response: workload_pb2.X509SVIDResponse) -> Fetched:

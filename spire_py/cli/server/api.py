@@ -11,6 +11,7 @@ from spire_py.cli.flags import Flag, Flags
 from spire_py.cli.output import OUTPUT_FLAG
 from spire_py.cli.sockets import SERVER_SOCKET
 from spire_py.spiffe.id import SpiffeID
+from spire_py.wire import spiffe_ids
 
 MATCHES = {
     "exact": "MATCH_EXACT",
@@ -43,8 +44,7 @@ def id_to_pb(text: str) -> types.SPIFFEID:
     Raises:
         InvalidSpiffeID: it is none.
     """
-    spiffe_id = SpiffeID.parse(text)
-    return types.SPIFFEID(trust_domain=spiffe_id.trust_domain.name, path=spiffe_id.path)
+    return spiffe_ids.id_to_pb(SpiffeID.parse(text))
 
 
 def id_to_text(message: types.SPIFFEID) -> str:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from spire_py.catalog import check_server_plugins
 from spire_py.cli.command import Command
-from spire_py.cli.daemon import run_daemon, validate_config
+from spire_py.cli.daemon import config_flags, read_config_flags, run_daemon, validate_config
 from spire_py.cli.flags import Flag, Flags, Kind
-from spire_py.config.server import ServerConfig, load_server_config
+from spire_py.config.server import DEFAULT_PATH, ServerConfig, load_server_config
 
-_DEFAULT_CONFIG = "conf/server/server.conf"
-_NOT_OVERRIDES = ("config", "expandEnv")
 FLAGS = (
-    Flag("config", "Path of the configuration file", default=_DEFAULT_CONFIG),
-    Flag("expandEnv", "Put environment variables for $VAR in the file", Kind.SWITCH),
+    *config_flags(DEFAULT_PATH),
     Flag("bindAddress", "Address to listen on"),
     Flag("serverPort", "Port to listen on", Kind.NUMBER),
     Flag("dataDir", "Folder for what the server keeps"),
@@ -28,12 +23,8 @@ FLAGS = (
 
 
 def _load(flags: Flags) -> ServerConfig:
-    overrides = flags.overrides()
-    for name in _NOT_OVERRIDES:
-        overrides.pop(name, None)
-    return load_server_config(
-        Path(flags.text("config")), expand_env=flags.switch("expandEnv"), overrides=overrides
-    )
+    path, expand_env, overrides = read_config_flags(flags)
+    return load_server_config(path, expand_env=expand_env, overrides=overrides)
 
 
 def _run(flags: Flags) -> int:

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
-from cryptography.x509.oid import NameOID
-
 from spire_py._proto.spire.api.server import debug_pb2
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.errors import InvalidArgument, NotFound, StatusCode
@@ -20,9 +18,6 @@ from spire_py.wire.spiffe_ids import id_to_pb
 from spire_py.wire.status import prefixing
 
 _KEEP_SECONDS = 5.0
-
-_GO_NAMES = {NameOID.SERIAL_NUMBER: "SERIALNUMBER"}
-"""What Go calls an attribute of a subject that RFC 4514 does not name."""
 
 
 class Counts(Protocol):
@@ -112,7 +107,7 @@ class DebugServicer:
 def _certificate(facts: CertificateFacts) -> debug_pb2.GetInfoResponse.Cert:
     message = debug_pb2.GetInfoResponse.Cert(
         expires_at=time_to_seconds(facts.not_after),
-        subject=facts.certificate.subject.rfc4514_string(_GO_NAMES),
+        subject=facts.subject_text,
     )
     try:
         (uri,) = facts.uris

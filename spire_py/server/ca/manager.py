@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,14 +21,14 @@ from spire_py.server.ca.journal import Journal, JournalStore, load_journal
 from spire_py.server.ca.rotation import Rotation
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
-from spire_py.telemetry.logs import get_logger
+from spire_py.telemetry.logs import LogLevel, get_logger
+from spire_py.telemetry.repeated import RepeatedFailures
 
 _ROTATE_INTERVAL = timedelta(seconds=10)
 _PRUNE_BUNDLE_INTERVAL = timedelta(hours=6)
 _PRUNE_JOURNALS_INTERVAL = timedelta(hours=8)
 _KEEP_EXPIRED_AUTHORITIES = timedelta(hours=24)
 _KEEP_EXPIRED_JOURNALS = timedelta(days=14)
-_LOUD_FAILURES = 3
 
 log = get_logger("ca_manager")
 
@@ -106,7 +105,7 @@ class CAManager:
         self._journal = journal
         self._x509_cas = x509_cas
         self._jwt_keys = jwt_keys
-        self._failures: Counter[str] = Counter()
+        self._failures = RepeatedFailures(log, LogLevel.ERROR)
 
     @classmethod
     async def load(
@@ -215,9 +214,6 @@ class CAManager:
         try:
             await action()
         except SpireError as error:
-            self._failures[complaint] += 1
-            report = log.error if self._failures[complaint] <= _LOUD_FAILURES else log.debug
-            report(complaint, error=error.message)
+            self._failures.failed(complaint, error)
         else:
-            if failures := self._failures.pop(complaint, 0):
-                log.info("ca_manager_recovered", complaint=complaint, failures=failures)
+            self._failures.succeeded(complaint, "ca_manager_recovered", complaint=complaint)

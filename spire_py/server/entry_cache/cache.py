@@ -16,8 +16,10 @@ from spire_py.server.entry_cache.followed_table import FollowedTable
 from spire_py.server.entry_cache.index import EntryIndex
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.telemetry.logs import get_logger
+from spire_py.telemetry.repeated import RepeatedFailures
 
 _POLL_INTERVAL = timedelta(seconds=1)
+_COMPLAINT = "Failed to refresh the entry cache"
 
 log = get_logger("endpoints")
 
@@ -157,7 +159,7 @@ class EntryCache:
         try:
             await self._entries.poll()
         except SpireError as error:
-            log.warning("Failed to refresh the entry cache", error=error.message)
+            log.warning(_COMPLAINT, error=error.message)
 
     async def fetch_agent(self, agent_id: SpiffeID) -> Agent | None:
         """The agent as the database has it now, for one that memory does not explain.
@@ -183,19 +185,15 @@ class EntryCache:
 
     async def run(self) -> None:
         """Follow the database until cancelled."""
-        failures = 0
+        failures = RepeatedFailures(log)
         while True:
             await self._clock.sleep(_POLL_INTERVAL)
             try:
                 await self._round()
             except SpireError as error:
-                failures += 1
-                report = log.warning if failures <= 3 else log.debug
-                report("Failed to refresh the entry cache", error=error.message)
+                failures.failed(_COMPLAINT, error)
             else:
-                if failures:
-                    log.info("entry_cache_current_again", failures=failures)
-                failures = 0
+                failures.succeeded(_COMPLAINT, "entry_cache_current_again")
 
     async def _round(self) -> None:
         if self._clock.monotonic() < self._next_full_reload:

@@ -54,6 +54,13 @@ def test_an_agent_that_runs_is_healthy(agent: Shell) -> None:
     assert checked.out == "Checking agent health...\nAgent is healthy.\n"
 
 
+def test_a_timeout_of_zero_is_none(agent: Shell, token: str) -> None:
+    given = f"api validate jwt -timeout 0s -audience here -svid {token}"
+    for command in ("api fetch jwt -timeout 0s -audience here", given):
+        answered = agent(command)
+        assert (answered.code, answered.err) == (0, "")
+
+
 def test_an_agent_that_does_not_run_is_unhealthy(tmp_path: Path) -> None:
     down = Shell("spire-agent", tmp_path / "none.sock")
     unhealthy = "Agent is unhealthy: unable to determine health\n"

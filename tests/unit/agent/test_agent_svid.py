@@ -132,7 +132,7 @@ class TestRotation:
             await world.clock.advance(timedelta(minutes=35))
             assert world.keeper.svid is world.first
             world.disk_is_full = False
-            await world.clock.advance(timedelta(minutes=2))
+            await world.clock.advance(timedelta(minutes=3))
             assert world.stored == [world.keeper.svid]
         assert world.keeper.svid is not world.first
 
@@ -148,7 +148,7 @@ class TestRotation:
             assert second is not world.first
             assert world.stored == []
             world.disk_is_full = False
-            await world.clock.advance(timedelta(minutes=2))
+            await world.clock.advance(timedelta(minutes=3))
         assert world.stored[0] is second
 
     async def test_keys_take_turns(self) -> None:
