@@ -230,11 +230,15 @@ class Endpoints:
             trust_domain=trust_domain, store=self._datastore, memory=self.entries
         )
         bundles = BundleServicer(
-            trust_domain=trust_domain, store=self._datastore, memory=self.bundles
+            trust_domain=trust_domain,
+            store=self._datastore,
+            memory=self.bundles,
+            limits=self._limits,
         )
         svids = SVIDServicer(
             trust_domain=trust_domain,
             memory=self.entries,
+            bundles=self.bundles,
             signer=self._ca,
             limits=self._limits,
             jwt_enabled=not self._section.disable_jwt_svids,

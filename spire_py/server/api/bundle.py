@@ -22,6 +22,7 @@ from spire_py.errors import (
 from spire_py.server.api.call_log import failed
 from spire_py.server.api.filters import page_from_pb
 from spire_py.server.datastore.filters import DeleteMode, Page
+from spire_py.server.rate_limits import RateLimits
 from spire_py.spiffe.bundle import Bundle, JWTAuthority, X509Authority
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import get_logger
@@ -74,11 +75,17 @@ class BundleServicer:
     """`spire.api.server.bundle.v1.Bundle`."""
 
     def __init__(
-        self, *, trust_domain: TrustDomain, store: BundleStore, memory: BundleMemory
+        self,
+        *,
+        trust_domain: TrustDomain,
+        store: BundleStore,
+        memory: BundleMemory,
+        limits: RateLimits,
     ) -> None:
         self._trust_domain = trust_domain
         self._store = store
         self._memory = memory
+        self._limits = limits
 
     # --- reading ---
 
@@ -136,9 +143,21 @@ class BundleServicer:
     # --- of downstream servers ---
 
     async def publish_jwt_authority(
-        self, _request: bundle_pb2.PublishJWTAuthorityRequest, _context: CallContext
+        self, request: bundle_pb2.PublishJWTAuthorityRequest, context: CallContext
     ) -> bundle_pb2.PublishJWTAuthorityResponse:
-        raise Unimplemented("publishing JWT authorities is not implemented")
+        """Take the JWT key of a server below this one into the bundle (feature G7)."""
+        await self._limits.wait(context)
+        if not request.HasField("jwt_authority"):
+            raise InvalidArgument("missing JWT authority")
+        with prefixing("invalid JWT authority"):
+            (key,) = jwt_authorities_from_pb([request.jwt_authority])
+        addition = Bundle(self._trust_domain, jwt_authorities=(replace(key, tainted=False),))
+        with prefixing("failed to publish JWT key", StatusCode.INTERNAL):
+            bundle = await self._store.append_bundle(addition)
+        self._memory.put(bundle)
+        return bundle_pb2.PublishJWTAuthorityResponse(
+            jwt_authorities=bundle_to_pb(bundle).jwt_authorities
+        )
 
     async def publish_wit_authority(
         self, _request: bundle_pb2.PublishWITAuthorityRequest, _context: CallContext

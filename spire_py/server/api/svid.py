@@ -25,10 +25,16 @@ from spire_py.errors import (
 from spire_py.server.api.call_log import failed
 from spire_py.server.api.dns_names import check_wildcard_overlap
 from spire_py.server.api.svids import jwt_svid_to_pb, x509_svid_to_pb
-from spire_py.server.ca.ca import SignedJWTSVID, SignedX509SVID, X509SVIDParams
+from spire_py.server.ca.ca import (
+    SignedJWTSVID,
+    SignedX509CA,
+    SignedX509SVID,
+    X509SVIDParams,
+)
 from spire_py.server.entry_cache.authorized import AuthorizedEntries
 from spire_py.server.policy import calling_agent
 from spire_py.server.rate_limits import RateLimits
+from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 from spire_py.spiffe.reserved_path import check_workload_id
 from spire_py.telemetry.logs import get_logger
@@ -65,12 +71,21 @@ class Signer(Protocol):
         *,
         include_jti: bool = False,
     ) -> SignedJWTSVID: ...
+    async def sign_downstream_x509_ca(
+        self, public_key_der: bytes, ttl: timedelta = timedelta()
+    ) -> SignedX509CA: ...
 
 
 class EntryMemory(Protocol):
     """What the SVID API needs of the cache."""
 
     def authorized(self, agent_id: SpiffeID) -> AuthorizedEntries: ...
+
+
+class BundleMemory(Protocol):
+    """What the SVID API needs of the bundles in memory."""
+
+    def get(self, trust_domain: TrustDomain) -> Bundle | None: ...
 
 
 class SVIDServicer:
@@ -81,12 +96,14 @@ class SVIDServicer:
         *,
         trust_domain: TrustDomain,
         memory: EntryMemory,
+        bundles: BundleMemory,
         signer: Signer,
         limits: RateLimits,
         jwt_enabled: bool = True,
     ) -> None:
         self._trust_domain = trust_domain
         self._memory = memory
+        self._bundles = bundles
         self._signer = signer
         self._limits = limits
         self._jwt_enabled = jwt_enabled
@@ -203,9 +220,24 @@ class SVIDServicer:
     # --- for downstream servers ---
 
     async def new_downstream_x509ca(
-        self, _request: svid_pb2.NewDownstreamX509CARequest, _context: CallContext
+        self, request: svid_pb2.NewDownstreamX509CARequest, context: CallContext
     ) -> svid_pb2.NewDownstreamX509CAResponse:
-        raise Unimplemented("signing downstream X.509 CAs is not implemented")
+        """Sign the CA of a server below this one (feature G12)."""
+        await self._limits.wait(context)
+        csr = parse_csr(request.csr)
+        ttl = timedelta(seconds=request.preferred_ttl)
+        with prefixing("failed to sign downstream X.509 CA", StatusCode.INTERNAL):
+            ca = await self._signer.sign_downstream_x509_ca(csr.public_key_der, ttl)
+        bundle = self._bundles.get(self._trust_domain)
+        if bundle is None:
+            raise NotFound("bundle not found")
+        log.debug(
+            "Signed X509 CA SVID", spiffe_id=str(self._trust_domain.id), expiration=ca.expires_at
+        )
+        return svid_pb2.NewDownstreamX509CAResponse(
+            ca_cert_chain=ca.chain,
+            x509_authorities=[authority.der for authority in bundle.x509_authorities],
+        )
 
     def _check_jwt_enabled(self) -> None:
         if not self._jwt_enabled:

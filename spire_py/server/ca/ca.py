@@ -52,6 +52,14 @@ class SignedX509SVID:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedX509CA:
+    """A CA certificate for a downstream server. `chain` is DER, the root not among it."""
+
+    chain: tuple[bytes, ...]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SignedJWTSVID:
     """A JWT-SVID that this server signed. The token is a secret of its holder."""
 
@@ -97,6 +105,7 @@ class X509Authority:
         self.authority_id = facts.authority_id
         self.not_before = facts.not_before
         self.not_after = facts.not_after
+        self.subject = facts.subject
         self.signer = X509Signer(certificate, key)
         self.key = key
 
@@ -117,6 +126,7 @@ class SVIDDefaults:
     x509_svid_ttl: timedelta = timedelta(hours=1)
     jwt_svid_ttl: timedelta = timedelta(minutes=5)
     agent_ttl: timedelta | None = None
+    ca_ttl: timedelta = timedelta(hours=24)
     jwt_issuer: str = ""
 
 
@@ -227,6 +237,18 @@ class CA:
         """Sign the server's own SVID."""
         return await self.sign_x509_svid(public_key_der, server_id(self.trust_domain))
 
+    async def sign_downstream_x509_ca(
+        self, public_key_der: bytes, ttl: timedelta = timedelta()
+    ) -> SignedX509CA:
+        """Sign the CA of a server below this one (feature G12). A `ttl` of zero is `ca_ttl`.
+
+        Raises:
+            Unavailable: there is no X.509 CA that could sign.
+        """
+        now = self._clock.now()
+        authority = self._signing_authority(now)
+        return await self._in_thread(self._sign_ca, authority, public_key_der, ttl, now)
+
     async def sign_jwt_svid(
         self,
         spiffe_id: SpiffeID,
@@ -333,6 +355,19 @@ class CA:
             expires_at=signed.not_after,
             authority_id=authority.authority_id,
         )
+
+    def _sign_ca(
+        self, authority: X509Authority, public_key: bytes, ttl: timedelta, now: datetime
+    ) -> SignedX509CA:
+        length = len(authority.upstream_chain) or 1
+        signed = authority.signer.sign_ca(
+            public_key,
+            str(self.trust_domain.id),
+            subject=replace(authority.subject, organizational_unit=(f"DOWNSTREAM-{length}",)),
+            not_before=now - BACKDATE,
+            not_after=now + (ttl if ttl > timedelta() else self._defaults.ca_ttl),
+        )
+        return SignedX509CA((signed.der, *authority.upstream_chain), signed.not_after)
 
     def _check_member(self, spiffe_id: SpiffeID, kind: str) -> None:
         try:
