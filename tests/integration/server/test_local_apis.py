@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import stat
 
 import pytest
 
@@ -33,6 +34,11 @@ async def test_debug_tells_counts_and_the_chain_of_the_server(server: RunningSer
     leaf, root = (each.subject for each in info.svid_chain)
     assert leaf == "O=SPIRE,C=US"
     assert re.fullmatch(r"SERIALNUMBER=\d+,C=US", root)
+
+
+async def test_the_socket_and_its_folder_are_for_operators_only(server: RunningServer) -> None:
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (server.socket, server.socket.parent)]
+    assert modes == [0o770, 0o750]
 
 
 async def test_the_log_level_is_changed_and_put_back(server: RunningServer) -> None:
