@@ -11,8 +11,7 @@ from spire_py.errors import SpireError, Unauthenticated, Unavailable
 from spire_py.model.selector import Selector
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.telemetry.logs import LogLevel, get_logger
-from spire_py.transport.peer import UnixPeer
-from spire_py.transport.processes import check_process
+from spire_py.transport.peer import UnixPeer, check_process
 
 log = get_logger("workload_attestor")
 

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from .context import CallContext
     from .limits import Limits
     from .metadata import Metadata
-    from .peer import Peer, UnixPeer
-    from .processes import check_process
+    from .peer import Peer, UnixPeer, check_process
     from .server import Server
     from .service import Service, snake_case
     from .tls import client_context, insecure_client_context, server_context
@@ -46,7 +45,7 @@ _MODULES = {
     "Server": "server",
     "Service": "service",
     "UnixPeer": "peer",
-    "check_process": "processes",
+    "check_process": "peer",
     "client_context": "tls",
     "insecure_client_context": "tls",
     "server_context": "tls",

@@ -20,7 +20,7 @@ from spire_py.runtime.clock import Clock, SystemClock
 from . import frames
 from .client_call import ClientCall, NotProcessed
 from .client_connection import ClientConnection
-from .dialer import Address, connect, dial_error, resolve_tcp, resolve_unix
+from .dialer import Address, connect, dial_error, join_host_port, resolve_tcp, resolve_unix
 from .frames import ErrorCode
 from .headers import Header, encode_headers
 from .limits import Limits
@@ -132,7 +132,7 @@ class Channel:
         """
         return cls(
             lambda: resolve_tcp(host, port),
-            authority=authority or (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
+            authority=authority or join_host_port(host, port),
             tls=tls,
             verify_peer=verify_peer,
             server_name=_server_name(host),
@@ -163,7 +163,7 @@ class Channel:
             SpireError: the status that the server answered with, or why there is none.
         """
         message = request.SerializeToString()
-        deadline = None if timeout is None else self._clock.monotonic() + timeout
+        deadline = self._deadline(timeout)
         for attempt in range(_ATTEMPTS):
             try:
                 answer = await self._unary_once(method, message, deadline, metadata)
@@ -186,7 +186,7 @@ class Channel:
     ) -> AsyncGenerator[AsyncIterator[T]]:
         """One request, any number of answers; leaving the block ends the call."""
         message = request.SerializeToString()
-        call, head = await self._open_call(method, self._deadline(timeout), metadata)
+        _, call, head = await self._open_call(method, self._deadline(timeout), metadata)
         try:
             call.send_only(head, message)
             yield BidiCall(call, response_type)
@@ -203,9 +203,9 @@ class Channel:
         metadata: MetadataPairs = (),
     ) -> AsyncGenerator[BidiCall[T]]:
         """Both sides stream; leaving the block ends the call."""
-        call, head = await self._open_call(method, self._deadline(timeout), metadata)
+        connection, call, head = await self._open_call(method, self._deadline(timeout), metadata)
         try:
-            call.connection.write(head)
+            connection.write(head)
             yield BidiCall(call, response_type)
         finally:
             call.cancel()
@@ -223,14 +223,13 @@ class Channel:
     async def _unary_once(
         self, method: str, message: bytes, deadline: float | None, metadata: MetadataPairs
     ) -> bytes:
-        call, head = await self._open_call(method, deadline, metadata)
-        connection = call.connection
+        connection, call, head = await self._open_call(method, deadline, metadata)
         try:
             call.send_only(head, message)
             started = self._clock.monotonic()
             return await call.receive_only()
         except DeadlineExceeded:
-            if connection.read_at < started and isinstance(connection, ClientConnection):
+            if connection.read_at < started:
                 # Not a byte came meanwhile: the next call had better not wait here too.
                 connection.forget_quietly()
             raise
@@ -242,8 +241,8 @@ class Channel:
 
     async def _open_call(
         self, method: str, deadline: float | None, metadata: MetadataPairs
-    ) -> tuple[ClientCall, bytes]:
-        """A call on a connection that takes it, and the frame with its headers."""
+    ) -> tuple[ClientConnection, ClientCall, bytes]:
+        """A connection that takes the call, the call, and the frame with its headers."""
         extra = [encode_pair(name, value) for name, value in metadata]
         try:
             async with asyncio.timeout(self._remaining(deadline)):
@@ -255,7 +254,7 @@ class Channel:
         if remaining is not None:
             extra.append((b"grpc-timeout", format_timeout(remaining)))
         block = self._head(method) + encode_headers(extra)
-        return call, frames.header_frames(call.id, block)
+        return connection, call, frames.header_frames(call.id, block)
 
     def _remaining(self, deadline: float | None) -> float | None:
         return None if deadline is None else max(0.0, deadline - self._clock.monotonic())

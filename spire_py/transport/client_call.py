@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from spire_py.errors import (
     Canceled,
@@ -22,9 +21,7 @@ from .headers import Header
 from .message_stream import MessageStream
 from .messages import MessageReader
 from .status import error_from_http_status, error_from_trailers
-
-if TYPE_CHECKING:
-    from .client_connection import ClientConnection
+from .stream import Carrier
 
 
 class NotProcessed(Unavailable):
@@ -36,7 +33,7 @@ class ClientCall(MessageStream):
 
     __slots__ = ("_error", "_finished", "_local_ended", "_response_seen", "_timer")
 
-    def __init__(self, connection: ClientConnection, stream_id: int, timeout: float | None) -> None:
+    def __init__(self, connection: Carrier, stream_id: int, timeout: float | None) -> None:
         super().__init__(connection, stream_id, MessageReader(connection.limits.message_bytes))
         self._error: SpireError | None = None
         self._finished = False

@@ -12,10 +12,10 @@ from .frames import ConnectionFault, ErrorCode, StreamFault
 from .headers import Header, HeaderDecoder
 from .limits import ControlBudget, Limits
 from .outbound import Outbound
+from .stream import Stream
 
 if TYPE_CHECKING:
     from .sockets import SocketTransport
-    from .stream import Stream
 
 _MAX_CONTINUATIONS = 16
 _MAX_PEER_FRAME = 65_536

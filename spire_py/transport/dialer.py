@@ -53,12 +53,13 @@ async def resolve_tcp(host: str, port: int) -> list[Address]:
     except (OSError, UnicodeError) as error:
         raise Unavailable(f"name resolver error: cannot resolve {host!r}: {error}") from error
     return [
-        Address(family, target, f"tcp {_shown(str(target[0]), port)}")
+        Address(family, target, f"tcp {join_host_port(str(target[0]), port)}")
         for family, _, _, _, target in dict.fromkeys(found)
     ]
 
 
-def _shown(host: str, port: int) -> str:
+def join_host_port(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -6,9 +6,8 @@ import asyncio
 
 from spire_py.errors import Internal
 
-from .connection import Connection
 from .messages import MessageReader
-from .stream import Stream
+from .stream import Carrier, Stream
 
 
 class MessageStream(Stream):
@@ -20,7 +19,7 @@ class MessageStream(Stream):
 
     __slots__ = ("_arrived", "_kept", "_reader", "_withheld")
 
-    def __init__(self, connection: Connection, stream_id: int, reader: MessageReader) -> None:
+    def __init__(self, connection: Carrier, stream_id: int, reader: MessageReader) -> None:
         super().__init__(connection, stream_id)
         self._reader = reader
         self._arrived: asyncio.Future[None] | None = None

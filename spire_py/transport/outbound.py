@@ -11,10 +11,10 @@ from spire_py.runtime.clock import Clock
 from . import frames
 from .frames import ErrorCode
 from .limits import Limits
+from .stream import Stream
 
 if TYPE_CHECKING:
     from .sockets import SocketTransport
-    from .stream import Stream
 
 _FLUSH_AT = 64 << 10
 _REMEMBERED_RESETS = 256

@@ -6,8 +6,11 @@ import os
 import socket
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from .processes import process_is_gone, start_time
+from spire_py.errors import FailedPrecondition, PermissionDenied
+
+from .processes import PROC, process_is_gone, start_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,26 @@ def peer_key(host: str) -> str | bytes:
         return host
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
     return packed if packed.startswith(_MAPPED_IPV4) else packed[:8]
+
+
+def check_process(peer: UnixPeer, proc: Path = PROC) -> None:
+    """Refuse a peer whose pid does not, or not surely, stand for the process that connected.
+
+    To be called before and after facts are read from `/proc/<pid>`.
+
+    Raises:
+        FailedPrecondition: the process is gone; its pid may be another's by now.
+        PermissionDenied: `/proc/<pid>` belongs to another user or group than the peer, as that of
+            a process that changed its identity or may not be looked into.
+    """
+    try:
+        owner = os.stat(proc / str(peer.pid))  # noqa: PTH116 - one call, no Path arithmetic twice
+    except OSError as error:
+        raise FailedPrecondition("caller is no longer running") from error
+    if not peer.still_alive():
+        raise FailedPrecondition("caller is no longer running")
+    if (owner.st_uid, owner.st_gid) != (peer.uid, peer.gid):
+        raise PermissionDenied("caller's process belongs to another user or group")
 
 
 class _OwnedDescriptor:

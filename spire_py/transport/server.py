@@ -17,11 +17,13 @@ from spire_py.errors import FailedPrecondition, SpireError, Unavailable
 from spire_py.runtime.clock import Clock, SystemClock
 from spire_py.telemetry.logs import get_logger
 
+from .dialer import join_host_port
 from .frames import ErrorCode
 from .limits import Limits, fitted_to
 from .listeners import bind_tcp, bind_unix, raise_open_files_limit
 from .peer import Peer, peer_key, unix_peer
-from .server_connection import Authorize, Observe, ServerConnection
+from .server_call import Authorize, Handling, Observe
+from .server_connection import ServerConnection
 from .service import Service
 from .sockets import SocketTransport, TlsTransport
 from .tasks import TaskSet
@@ -227,7 +229,7 @@ class Server:
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             host, port = address[:2] if isinstance(address, tuple) else ("", 0)
-            peer = Peer(address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            peer = Peer(address=join_host_port(host, port))
             key = peer_key(host)
         limits = self._limits
         if self.connections >= limits.connections:
@@ -271,9 +273,7 @@ class Server:
             peer=peer,
             limits=self._limits,
             clock=self._clock,
-            tasks=self._calls,
-            authorize=self._authorize,
-            observe=self._observe,
+            handling=Handling(self._calls, self._authorize, self._observe),
             max_age=listener.max_age,
             lost=lost,
             peer_key=key,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError, Message
 
@@ -27,11 +28,13 @@ from .message_stream import MessageStream
 from .messages import MessageReader
 from .service import Method
 from .status import TRAILER_OK, encode_trailers
-
-if TYPE_CHECKING:
-    from .server_connection import ServerConnection
+from .stream import Carrier
+from .tasks import TaskSet
 
 log = get_logger("transport")
+
+Authorize: TypeAlias = Callable[[CallContext], Awaitable[None]]
+Observe: TypeAlias = Callable[[CallContext, StatusCode, float], None]
 
 _RESPONSE = encode_headers(
     [
@@ -45,15 +48,31 @@ _PLAIN_START = len(_RESPONSE).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS))
 _OK_START = len(TRAILER_OK).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS | END_STREAM))
 
 
+@dataclass(slots=True)
+class Handling:
+    """How the calls of a connection are handled, and how many of its handlers run.
+
+    Attributes:
+        tasks: of the handlers.
+        authorize: runs before each handler.
+        observe: told of each call's end, with its status and seconds.
+    """
+
+    tasks: TaskSet
+    authorize: Authorize | None
+    observe: Observe | None
+    running: int = 0
+
+
 class ServerCall(MessageStream):
     """A call under way. It runs its handler in one task and ends exactly once."""
 
     __slots__ = (
         "_compress",
         "_ended",
+        "_handling",
         "_headers_sent",
         "_method",
-        "_server",
         "_started_at",
         "_task",
         "_timer",
@@ -62,9 +81,11 @@ class ServerCall(MessageStream):
 
     def __init__(
         self,
-        connection: ServerConnection,
+        connection: Carrier,
         stream_id: int,
         *,
+        handling: Handling,
+        started_at: float,
         method: Method,
         context: CallContext,
         reader: MessageReader,
@@ -72,12 +93,12 @@ class ServerCall(MessageStream):
     ) -> None:
         super().__init__(connection, stream_id, reader)
         self.context = context
-        self._server = connection
+        self._handling = handling
         self._method = method
         self._compress = compress
         self._headers_sent = False
         self._ended = False
-        self._started_at = connection.read_at
+        self._started_at = started_at
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -129,8 +150,8 @@ class ServerCall(MessageStream):
     # The handler.
 
     def _start(self, request: bytes | None) -> None:
-        self._server.running += 1
-        self._task = self._server.tasks.create(self._run(request))
+        self._handling.running += 1
+        self._task = self._handling.tasks.create(self._run(request))
 
     async def _run(self, request: bytes | None) -> None:
         try:
@@ -145,11 +166,11 @@ class ServerCall(MessageStream):
             log.error("call_failed", method=self._method.path, exc_info=True)  # noqa: G201
             self._end_with(Internal("internal error"))
         finally:
-            self._server.running -= 1
+            self._handling.running -= 1
 
     async def _handle(self, request: bytes | None) -> None:
-        if self._server.authorize is not None:
-            await self._server.authorize(self.context)
+        if self._handling.authorize is not None:
+            await self._handling.authorize(self.context)
         handler = self._method.handler
         if handler is None:
             raise Internal("no handler")
@@ -283,9 +304,9 @@ class ServerCall(MessageStream):
             self.connection.budget.earn()
 
     def _tell(self, code: StatusCode) -> None:
-        if self._server.observe is not None:
+        if self._handling.observe is not None:
             seconds = self.connection.clock.monotonic() - self._started_at
-            self._server.observe(self.context, code, seconds)
+            self._handling.observe(self.context, code, seconds)
 
     def _cancel(self) -> None:
         if self._task is not None and self._task is not asyncio.current_task():

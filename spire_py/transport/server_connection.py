@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -20,14 +20,10 @@ from .limits import Limits
 from .messages import MessageReader
 from .metadata import parse_timeout
 from .peer import Peer
-from .server_call import ServerCall
+from .server_call import Handling, ServerCall
 from .service import Method
 from .status import encode_trailers
 from .stream import Stream
-from .tasks import TaskSet
-
-Authorize = Callable[[CallContext], Awaitable[None]]
-Observe = Callable[[CallContext, StatusCode, float], None]
 
 _PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
 _CONNECTION_SPECIFIC = frozenset(
@@ -60,8 +56,7 @@ class ServerConnection(Connection):
 
     Args:
         methods: by path.
-        authorize: runs before each handler.
-        observe: told of each call's end, with its status and seconds.
+        handling: how calls are handled; this connection's own.
         max_age: seconds after which new calls must go over another connection, give or take 10 %.
         lost: called once when the connection is gone.
         peer_key: equal for all connections of one peer.
@@ -76,20 +71,15 @@ class ServerConnection(Connection):
         peer: Peer,
         limits: Limits,
         clock: Clock,
-        tasks: TaskSet,
-        authorize: Authorize | None,
-        observe: Observe | None,
+        handling: Handling,
         max_age: float | None,
         lost: Callable[[ServerConnection], None],
         peer_key: object = None,
     ) -> None:
         super().__init__(limits=limits, clock=clock)
         self.peer = peer
-        self.tasks = tasks
-        self.authorize = authorize
-        self.observe = observe
         self.peer_key = peer_key
-        self.running = 0
+        self._handling = handling
         self._methods = methods
         self._lost = lost
         self._last_headers: Sequence[Header] | None = None
@@ -104,14 +94,14 @@ class ServerConnection(Connection):
     @property
     def held_bytes(self) -> int:
         """About what the peer makes us hold in memory."""
-        calls = max(len(self.streams), self.running) * _BYTES_OF_CALL
+        calls = max(len(self.streams), self._handling.running) * _BYTES_OF_CALL
         return self.buffered_bytes + calls + self.transport.unsent_bytes
 
     # Requests.
 
     def open_stream(self, stream_id: int, headers: Sequence[Header], end_stream: bool) -> None:
         self.last_peer_stream = stream_id
-        busy = max(len(self.streams), self.running)
+        busy = max(len(self.streams), self._handling.running)
         if self.draining or busy >= self.limits.concurrent_streams:
             raise StreamFault(stream_id, ErrorCode.REFUSED_STREAM)
         if headers is not self._last_headers:  # the same object means the same request
@@ -157,6 +147,8 @@ class ServerConnection(Connection):
         return ServerCall(
             self,
             stream_id,
+            handling=self._handling,
+            started_at=self.read_at,
             method=method,
             context=context,
             reader=MessageReader(self.limits.message_bytes, request.encoding),

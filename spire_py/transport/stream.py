@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+from spire_py.runtime.clock import Clock
 
 from .frames import DATA, ErrorCode, StreamFault, frame_header, rst_stream, window_update
+from .headers import Header
+from .limits import ControlBudget, Limits
 
-if TYPE_CHECKING:
-    from .connection import Connection
-    from .headers import Header
+
+class Carrier(Protocol):
+    """What a stream needs of the connection that it is part of."""
+
+    limits: Limits
+    clock: Clock
+    budget: ControlBudget
+    waiting: dict[Stream, None]
+    """Streams with bytes that could leave if the connection's window were wider."""
+    send_window: int
+    peer_initial_window: int
+    peer_frame_size: int
+
+    def write(self, data: bytes) -> None: ...
+    def gather(self) -> list[bytes]: ...
+    def may_send(self, size: int) -> bool: ...
+    def count_sent(self, size: int) -> None: ...
+    def flush_waiting(self) -> None: ...
+    def charge(self, size: int) -> bool: ...
+    def discharge(self, size: int) -> None: ...
+    def forget(self, stream: Stream) -> None: ...
+    def remember_reset(self, stream_id: int) -> None: ...
 
 
 class Stream:
@@ -35,7 +58,7 @@ class Stream:
         "send_window",
     )
 
-    def __init__(self, connection: Connection, stream_id: int) -> None:
+    def __init__(self, connection: Carrier, stream_id: int) -> None:
         self.connection = connection
         self.id = stream_id
         self.send_window = connection.peer_initial_window
@@ -213,7 +236,7 @@ class Stream:
             self.on_closed(code)
 
     def release(self) -> None:
-        """Drop what waits; called by `Connection.forget`."""
+        """Drop what waits; called by `Carrier.forget`."""
         self.closed = True
         self._drop_pending()
         self._tail = None

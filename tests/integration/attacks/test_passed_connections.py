@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from spire_py.errors import FailedPrecondition
-from spire_py.transport.processes import check_process
+from spire_py.transport.peer import check_process
 from tests.integration.transport.echo import Echo, serving
 from tests.integration.transport.raw import RawClient
 
