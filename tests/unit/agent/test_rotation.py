@@ -15,6 +15,7 @@ from tests.fakes.clock import START
         pytest.param("30d", "0h", 13.5 * 24, 16.5 * 24, id="half of it, however long"),
         pytest.param("48h", "30h", 30, 30 + 1 / 6, id="target and up to ten minutes"),
         pytest.param("48h", "36h", 21.6, 26.4, id="12 hours more than the target: half"),
+        pytest.param("49h", "36h", 36, 36 + 1 / 6, id="13 hours more than the target: target"),
         pytest.param("100h", "24h", 45, 55, id="half is earlier than the target"),
     ],
 )
