@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -30,10 +31,13 @@ def test_a_token_without_an_id_warns_on_stdout(server: Shell) -> None:
     assert made.err == ""
 
 
-def test_a_token_as_json(server: Shell) -> None:
-    token = server("token generate -output json").json
+@pytest.mark.parametrize(("words", "seconds"), [("", 600), ("-ttl 90", 90)])
+def test_a_token_as_json(server: Shell, words: str, seconds: int) -> None:
+    before = int(time.time())
+    token = server(f"token generate {words} -output json").json
     assert sorted(token) == ["expires_at", "value"]
     assert token["expires_at"].isdigit()
+    assert before + seconds <= int(token["expires_at"]) <= time.time() + seconds
 
 
 @pytest.mark.parametrize(
