@@ -14,6 +14,7 @@ from typing import Protocol
 
 from spire_py.errors import ResourceExhausted
 from spire_py.runtime.clock import Clock
+from spire_py.transport import Peer, peer_key
 
 ATTEST_PER_SECOND = 1
 SIGN_PER_SECOND = 500
@@ -25,22 +26,13 @@ _MAX_ADDRESSES = 50_000
 _LONGEST_WAIT_SECONDS = 300.0
 
 
-class LimitedPeer(Protocol):
-    """What the limits need of a call's peer."""
-
-    @property
-    def address(self) -> str: ...
-    @property
-    def unix(self) -> object | None: ...
-
-
 class LimitedCall(Protocol):
     """What the limits need of a call."""
 
     @property
     def method(self) -> str: ...
     @property
-    def peer(self) -> LimitedPeer: ...
+    def peer(self) -> Peer: ...
     def time_remaining(self) -> float | None: ...
 
 
@@ -80,7 +72,7 @@ class TokenBucket:
 
 
 class AddressLimiter:
-    """One bucket for each address.
+    """One bucket for each peer: an IPv4 address, or an IPv6 network (`transport.peer_key`).
 
     Buckets unused for one to two minutes are dropped, sooner when there are very many.
     """
@@ -88,19 +80,19 @@ class AddressLimiter:
     def __init__(self, rate: int, clock: Clock) -> None:
         self.rate = rate
         self._clock = clock
-        self._current: dict[str, TokenBucket] = {}
-        self._previous: dict[str, TokenBucket] = {}
+        self._current: dict[str | bytes, TokenBucket] = {}
+        self._previous: dict[str | bytes, TokenBucket] = {}
         self._begun = clock.monotonic()
 
-    async def wait(self, address: str, count: int, time_remaining: float | None) -> None:
-        """Wait for `count` tokens of this address.
+    async def wait(self, peer: str | bytes, count: int, time_remaining: float | None) -> None:
+        """Wait for `count` tokens of this peer.
 
         Raises:
             ResourceExhausted: they can never be had, or not in time.
         """
         if count > self.rate:
             raise ResourceExhausted(f"rate ({count}) exceeds burst size ({self.rate})")
-        bucket = self._bucket(address)
+        bucket = self._bucket(peer)
         longest = _LONGEST_WAIT_SECONDS if time_remaining is None else time_remaining
         wait = bucket.take(count, self._clock.monotonic(), longest)
         if wait is None:
@@ -112,16 +104,16 @@ class AddressLimiter:
                 bucket.give_back(count)
                 raise
 
-    def _bucket(self, address: str) -> TokenBucket:
-        bucket = self._current.get(address)
+    def _bucket(self, peer: str | bytes) -> TokenBucket:
+        bucket = self._current.get(peer)
         if bucket is not None:
             return bucket
         now = self._clock.monotonic()
         if now - self._begun >= _GENERATION_SECONDS or len(self._current) >= _MAX_ADDRESSES:
             self._previous, self._current = self._current, {}
             self._begun = now
-        bucket = self._previous.pop(address, None) or TokenBucket(self.rate, now)
-        self._current[address] = bucket
+        bucket = self._previous.pop(peer, None) or TokenBucket(self.rate, now)
+        self._current[peer] = bucket
         return bucket
 
 
@@ -174,9 +166,8 @@ class RateLimits:
         limit = self._limits.get(call.method)
         if limit is None or limit.limiter is None or call.peer.unix is not None:
             return
-        host = call.peer.address.rpartition(":")[0].strip("[]")
         try:
-            await limit.limiter.wait(host, count, call.time_remaining())
+            await limit.limiter.wait(peer_key(call.peer.host), count, call.time_remaining())
         except ResourceExhausted as error:
             raise ResourceExhausted(
                 f"rejecting request due to {limit.what}: {error.message}"

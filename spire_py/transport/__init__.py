@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .context import CallContext
     from .limits import Limits
     from .metadata import Metadata
-    from .peer import Peer, UnixPeer, check_process
+    from .peer import Peer, UnixPeer, check_process, peer_key
     from .server import Server
     from .service import Service, snake_case
     from .tls import client_context, insecure_client_context, server_context
@@ -32,6 +32,7 @@ __all__ = [
     "check_process",
     "client_context",
     "insecure_client_context",
+    "peer_key",
     "server_context",
     "snake_case",
 ]
@@ -48,6 +49,7 @@ _MODULES = {
     "check_process": "peer",
     "client_context": "tls",
     "insecure_client_context": "tls",
+    "peer_key": "peer",
     "server_context": "tls",
     "snake_case": "service",
 }

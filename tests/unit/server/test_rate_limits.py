@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 
 from spire_py.errors import ResourceExhausted
 from spire_py.server.rate_limits import RateLimits
+from spire_py.transport import Peer, UnixPeer
 from tests.fakes.clock import FakeClock
 
 AGENT = "/spire.api.server.agent.v1.Agent/"
 SVID = "/spire.api.server.svid.v1.SVID/"
 
 
-@dataclass(frozen=True)
-class FakePeer:
-    address: str = "10.0.0.1:4711"
-    unix: object | None = None
+PEER = Peer("10.0.0.1:4711")
 
 
 @dataclass(frozen=True)
 class FakeCall:
     method: str
-    peer: FakePeer = field(default_factory=FakePeer)
+    peer: Peer = PEER
     remaining: float | None = None
 
     def time_remaining(self) -> float | None:
@@ -53,15 +51,28 @@ async def test_a_second_attestation_of_one_address_waits_a_second(
     await second
 
 
+async def test_addresses_of_one_ipv6_network_share_their_tokens(
+    limits: RateLimits, clock: FakeClock
+) -> None:
+    await limits.wait(FakeCall(AGENT + "AttestAgent", Peer("[2001:db8::1]:1")))
+    second = asyncio.create_task(
+        limits.wait(FakeCall(AGENT + "AttestAgent", Peer("[2001:db8::2]:1")))
+    )
+    await clock.advance(timedelta(seconds=0.5))
+    assert not second.done()
+    await clock.advance(timedelta(seconds=0.6))
+    await second
+
+
 async def test_another_address_does_not_wait(limits: RateLimits) -> None:
     await limits.wait(FakeCall(AGENT + "AttestAgent"))
-    await limits.wait(FakeCall(AGENT + "AttestAgent", FakePeer("10.0.0.2:1")))
-    await limits.wait(FakeCall(AGENT + "AttestAgent", FakePeer("[::1]:1")))
+    await limits.wait(FakeCall(AGENT + "AttestAgent", Peer("10.0.0.2:1")))
+    await limits.wait(FakeCall(AGENT + "AttestAgent", Peer("[::1]:1")))
 
 
 async def test_callers_on_the_socket_are_not_limited(limits: RateLimits) -> None:
     for _ in range(5):
-        await limits.wait(FakeCall(AGENT + "AttestAgent", FakePeer("@", unix=object())))
+        await limits.wait(FakeCall(AGENT + "AttestAgent", Peer("@", unix=UnixPeer(1, 0, 0, None))))
 
 
 @pytest.mark.parametrize(
