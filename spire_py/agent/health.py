@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from pathlib import Path
 
 from spire_py._proto import workload_pb2
@@ -43,15 +44,17 @@ class WorkloadAPIProbe:
         return await asyncio.shield(self._search)
 
     async def _find_fault(self, socket_path: Path) -> str:
-        channel = Channel.unix(socket_path)
         try:
-            async with channel.server_stream(
-                _METHOD,
-                workload_pb2.X509SVIDRequest(),
-                workload_pb2.X509SVIDResponse,
-                timeout=_TIMEOUT_SECONDS,
-                metadata=[(SECURITY_HEADER, "true")],
-            ) as messages:
+            async with (
+                aclosing(Channel.unix(socket_path)) as channel,
+                channel.server_stream(
+                    _METHOD,
+                    workload_pb2.X509SVIDRequest(),
+                    workload_pb2.X509SVIDResponse,
+                    timeout=_TIMEOUT_SECONDS,
+                    metadata=[(SECURITY_HEADER, "true")],
+                ) as messages,
+            ):
                 await anext(aiter(messages))
         except PermissionDenied:
             return ""
@@ -59,8 +62,6 @@ class WorkloadAPIProbe:
             return "workload api ended the stream"
         except SpireError as error:
             return str(error)
-        finally:
-            await channel.aclose()
         return ""
 
     async def is_healthy(self) -> bool:

@@ -13,9 +13,8 @@ from typing import Protocol, TypeVar
 from spire_py._proto import workload_pb2
 from spire_py.agent.authorized_entry import AuthorizedEntry
 from spire_py.agent.cached_svid import CachedSVID
-from spire_py.crypto.pem import certificates_to_pem
 from spire_py.spiffe.bundle import Bundle
-from spire_py.spiffe.bundle_format import jwks_for_workloads
+from spire_py.spiffe.bundle_format import bundle_to_pem, jwks_for_workloads
 from spire_py.spiffe.id import TrustDomain
 
 
@@ -37,7 +36,7 @@ class EncodedBundle:
     @cached_property
     def pem(self) -> bytes:
         """The CA certificates as PEM blocks."""
-        return certificates_to_pem(item.der for item in self.bundle.x509_authorities).encode()
+        return bundle_to_pem(self.bundle).encode()
 
     @cached_property
     def jwks(self) -> bytes:

@@ -19,7 +19,6 @@ from .frames import (
     END_STREAM,
     HEADERS,
     ErrorCode,
-    StreamFault,
     header_frames,
     rst_stream,
 )
@@ -112,8 +111,7 @@ class ServerCall(MessageStream):
     # What the peer sends.
 
     def on_headers(self, headers: Sequence[Header], end_stream: bool) -> None:
-        if not end_stream or any(name[:1] == b":" for name, _ in headers):
-            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "trailers")
+        self.check_trailers(headers, end_stream)
         self.remote_closed = True
         self.on_data(b"", True)
 

@@ -329,8 +329,7 @@ class _NotGrpc(Stream):
         self.finish(frames.frame(frames.DATA, frames.END_STREAM, self.id))
 
     def on_headers(self, headers: Sequence[Header], end_stream: bool) -> None:
-        if not end_stream or any(name[:1] == b":" for name, _ in headers):
-            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "trailers")
+        self.check_trailers(headers, end_stream)
         self.on_data(b"", True)
 
     def on_data(self, data: bytes, end_stream: bool) -> None:

@@ -282,18 +282,12 @@ class TlsTransport(SocketTransport):
         if ready is None:
             super().abort()
             return
-        # Before `start` the handler knows nothing of us.
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            self._closing = True
-            self._loop.remove_reader(fd)
-            self._loop.remove_writer(fd)
-            self._sock.close()
+        self.discard()
         if not ready.done():
             ready.set_exception(ConnectionResetError("connection lost during the TLS handshake"))
 
     def discard(self) -> None:
-        """Close a socket that never was started."""
+        """Close a socket that never was started, whose handler so knows nothing of us."""
         self._closing = True
         if self._fd >= 0:
             fd, self._fd = self._fd, -1

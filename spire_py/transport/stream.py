@@ -87,6 +87,15 @@ class Stream:
         """The peer, the connection or `reset` ended the stream before its time."""
         raise NotImplementedError
 
+    def check_trailers(self, headers: Sequence[Header], end_stream: bool) -> None:
+        """Refuse a further block that does not end the stream or has a pseudo header.
+
+        Raises:
+            StreamFault: RFC 9113 section 8.1 does not allow it.
+        """
+        if not end_stream or any(name[:1] == b":" for name, _ in headers):
+            raise StreamFault(self.id, ErrorCode.PROTOCOL_ERROR, "trailers")
+
     # Sending.
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 
 from spire_py._proto import workload_pb2
@@ -32,18 +33,17 @@ class WorkloadAPIIdentity:
         return Identity(certificates, key)
 
     async def _fetch(self) -> workload_pb2.X509SVID:
-        channel = Channel.unix(self._socket)
-        try:
-            async with channel.server_stream(
+        async with (
+            aclosing(Channel.unix(self._socket)) as channel,
+            channel.server_stream(
                 _METHOD,
                 workload_pb2.X509SVIDRequest(),
                 workload_pb2.X509SVIDResponse,
                 timeout=_TIMEOUT_SECONDS,
                 metadata=(_SECURITY_HEADER,),
-            ) as updates:
-                async for update in updates:
-                    if update.svids:
-                        return update.svids[0]
-                raise Unavailable("there is no SVID")
-        finally:
-            await channel.aclose()
+            ) as updates,
+        ):
+            async for update in updates:
+                if update.svids:
+                    return update.svids[0]
+        raise Unavailable("there is no SVID")
