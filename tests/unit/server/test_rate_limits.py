@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -115,6 +115,15 @@ async def test_ten_reports_a_second_are_let_through(limits: RateLimits, clock: F
     assert not eleventh.done()
     await clock.advance(timedelta(seconds=0.02))
     await eleventh
+
+
+async def test_five_hundred_keys_a_second_may_be_published(limits: RateLimits) -> None:
+    for kind in ("JWT", "WIT"):
+        publish = FakeCall(f"/spire.api.server.bundle.v1.Bundle/Publish{kind}Authority")
+        for _ in range(250):
+            await limits.wait(publish)
+    with pytest.raises(ResourceExhausted, match="key publishing rate limiting"):
+        await limits.wait(replace(publish, remaining=0.0))
 
 
 async def test_renewing_and_signing_share_their_tokens_and_jwts_have_their_own(
