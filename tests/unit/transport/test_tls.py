@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 
 from spire_py.errors import InvalidArgument
 from spire_py.transport import client_context, insecure_client_context, server_context
+from spire_py.transport.tls import memory_file
 from tests.integration.transport.certificates import Authority
 
 ID = "spiffe://example.org/spire/server"
@@ -62,3 +64,10 @@ def test_no_roots_trust_nobody(authority: Authority) -> None:
     own = authority.issue(ID)
     assert server_context(chain=[own.certificate], key=own.key, roots=[]).get_ca_certs() == []
     assert client_context(roots=[]).get_ca_certs() == []
+
+
+def test_a_key_reaches_openssl_without_a_disk() -> None:
+    with memory_file(b"a secret") as path:
+        assert Path(path).read_bytes() == b"a secret"
+        assert str(Path(path).readlink()).startswith("/memfd:")
+    assert not Path(path).exists()
