@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +43,9 @@ def test_daemons_do_without_a_health_listener_where_its_port_is_taken() -> None:
             again.wait_for("Error serving health checks")
             again.wait_for("Starting Server APIs" if name == "server" else "Starting agent APIs")
         healthy(stack)
+
+
+def test_what_daemons_make_is_not_open_to_others() -> None:
+    with new_stack() as stack:
+        for daemon in (stack.start_server(), stack.start_agent()):
+            assert "\nUmask:\t0027\n" in Path(f"/proc/{daemon.popen.pid}/status").read_text()
