@@ -133,7 +133,7 @@ def _beside_workload_socket(agent: AgentSection, socket: str) -> bool:
     if not socket or (agent.disable_workload_api and agent.disable_sds_api):
         return False
     public = os.path.dirname(os.path.abspath(agent.socket_path))  # noqa: PTH100, PTH120 - no links
-    return os.path.abspath(socket).startswith(public.rstrip("/") + "/")  # noqa: PTH100
+    return os.path.abspath(socket).startswith(public.rstrip("/") + "/")  # noqa: PTH100 - as above
 
 
 def _member_fault(text: str, trust_domain: TrustDomain) -> str:

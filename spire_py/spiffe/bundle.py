@@ -50,7 +50,7 @@ class Bundle:
 
     def with_changes(self, **changes: object) -> Self:
         """A copy with some fields replaced."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)  # type: ignore[arg-type] # `replace` checks the names
 
     def jwt_authority(self, key_id: str) -> JWTAuthority | None:
         return next((key for key in self.jwt_authorities if key.key_id == key_id), None)

@@ -83,7 +83,7 @@ class ClientConnection(Connection):
 
     # What the server says.
 
-    def open_stream(self, stream_id: int, headers: Sequence[Header], end_stream: bool) -> None:  # noqa: ARG002
+    def open_stream(self, stream_id: int, headers: Sequence[Header], end_stream: bool) -> None:  # noqa: ARG002 - as all of its kind
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"stream {stream_id} of the server's own")
 
     def on_settings(self) -> None:

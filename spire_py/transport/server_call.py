@@ -161,7 +161,7 @@ class ServerCall(MessageStream):
             raise
         except Exception:
             # One of the two places that catch everything: a bug must not show its text to a peer.
-            log.error("call_failed", method=self._method.path, exc_info=True)  # noqa: G201
+            log.exception("call_failed", method=self._method.path)
             self._end_with(Internal("internal error"))
         finally:
             self._handling.running -= 1

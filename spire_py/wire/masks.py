@@ -39,5 +39,5 @@ def output_mask(request: Message) -> Message | None:
     """The output mask of a request; None when it has none."""
     if not request.HasField("output_mask"):
         return None
-    mask: Message = request.output_mask  # type: ignore[attr-defined]
+    mask: Message = request.output_mask  # type: ignore[attr-defined] # not of every message
     return mask

@@ -39,7 +39,7 @@ class InvalidTemplate(InvalidArgument):
 class _Literal:
     value: str | int
 
-    def evaluate(self, data: Data) -> Value:  # noqa: ARG002
+    def evaluate(self, data: Data) -> Value:  # noqa: ARG002 - as all of its kind
         return self.value
 
 

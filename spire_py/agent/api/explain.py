@@ -126,7 +126,7 @@ def _may_ask(peer: UnixPeer) -> bool:
     if peer.uid not in (0, os.geteuid()):
         return False
     try:
-        same = os.readlink(f"/proc/{peer.pid}/ns/pid") == os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+        same = os.readlink(f"/proc/{peer.pid}/ns/pid") == os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - two texts, no paths
     except OSError:
         return False
     return same and peer.still_alive()

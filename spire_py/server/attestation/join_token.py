@@ -37,7 +37,7 @@ class JoinTokenAttestor(ServerNodeAttestor):
         self._trust_domain = trust_domain
         self._clock = clock
 
-    async def attest(self, payload: bytes, challenge: Challenge) -> NodeAttestation:  # noqa: ARG002
+    async def attest(self, payload: bytes, challenge: Challenge) -> NodeAttestation:  # noqa: ARG002 - as all of its kind
         token = await self._take(payload)
         if token is None:
             raise InvalidArgument(

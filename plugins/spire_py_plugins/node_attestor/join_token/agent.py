@@ -25,7 +25,7 @@ class MissingJoinToken(AgentNodeAttestor):
     async def payload(self) -> NoReturn:
         raise InvalidArgument("join token was not provided")
 
-    async def respond(self, challenge: bytes) -> NoReturn:  # noqa: ARG002
+    async def respond(self, challenge: bytes) -> NoReturn:  # noqa: ARG002 - as all of its kind
         raise InvalidArgument("join token attestation knows no challenge")
 
 

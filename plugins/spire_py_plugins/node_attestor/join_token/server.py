@@ -18,7 +18,7 @@ from spire_py.plugin_api.settings import Settings
 class BuiltInJoinToken(ServerNodeAttestor):
     """Refuses, should anybody call it."""
 
-    async def attest(self, payload: bytes, challenge: Challenge) -> NoReturn:  # noqa: ARG002
+    async def attest(self, payload: bytes, challenge: Challenge) -> NoReturn:  # noqa: ARG002 - as all of its kind
         raise Unimplemented("join token attestation is currently implemented within the server")
 
 

@@ -145,7 +145,7 @@ def _combined(challenge: bytes, response: bytes) -> bytes:
 
 
 def _pss(salt_length: object) -> padding.PSS:
-    return padding.PSS(padding.MGF1(hashes.SHA256()), salt_length)  # type: ignore[arg-type]
+    return padding.PSS(padding.MGF1(hashes.SHA256()), salt_length)  # type: ignore[arg-type] # a private type
 
 
 def _scalar(value: bytes) -> int:

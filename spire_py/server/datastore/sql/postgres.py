@@ -82,7 +82,7 @@ def _connector(connection_string: str, busy_timeout: timedelta) -> Callable[[], 
     def connect() -> Any:
         import psycopg
 
-        connection = psycopg.connect(**options, autocommit=True)  # type: ignore[arg-type]
+        connection = psycopg.connect(**options, autocommit=True)  # type: ignore[arg-type] # all are texts, as libpq takes them
         connection.execute(bounds)
         connection.autocommit = False
         return connection
