@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -186,9 +187,13 @@ class KubernetesClient:
         }
         request = Request(path=resource.path(None, namespace), query=query)
         silence = seconds + _WATCH_GRACE_SECONDS
-        async with self._session.stream(request, silence_seconds=silence) as pieces:
-            async for line in _lines(pieces, self._limits.answer_bytes):
-                yield _event(_decode(line, self._limits.answer_bytes))
+        most = self._limits.answer_bytes
+        async with (
+            self._session.stream(request, silence_seconds=silence) as pieces,
+            aclosing(_lines(pieces, most)) as lines,
+        ):
+            async for line in lines:
+                yield _event(_decode(line, most))
 
     async def _call(self, request: Request) -> Object:
         return _decode(await self._session.fetch(request), self._limits.answer_bytes)
@@ -245,7 +250,7 @@ def _event(document: Object) -> WatchEvent:
     return WatchEvent(kind, changed)
 
 
-async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
+async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes, None]:
     rest = b""
     async for piece in pieces:
         *whole, rest = (rest + piece).split(b"\n")

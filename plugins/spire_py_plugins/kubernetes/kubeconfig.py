@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from spire_py.errors import FailedPrecondition
 from spire_py_plugins.kubernetes.access import (
     Access,
@@ -61,6 +59,8 @@ class Kubeconfig:
 
 
 def _parse(text: str, path: Path) -> _Context:
+    import yaml
+
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -150,11 +150,16 @@ class _Context:
         data = _text(section, f"{key}-data")
         if data:
             try:
-                return base64.b64decode(data).decode("ascii")
+                return base64.b64decode("".join(data.split()), validate=True).decode("ascii")
             except (binascii.Error, ValueError) as error:
                 raise FailedPrecondition(f"kubeconfig: {key}-data is no base64 of PEM") from error
         name = _text(section, key)
-        return read_file(self._folder / name, key) if name else None
+        if not name:
+            return None
+        text = read_file(self._folder / name, key)
+        if not text.strip():
+            raise FailedPrecondition(f"{key} {self._folder / name} is empty")
+        return text
 
 
 def _named(document: Mapping[str, Any], plural: str, key: str, name: str) -> Mapping[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -105,19 +105,20 @@ class Session:
             with _translated(access, self._limits):
                 async with asyncio.timeout(self._limits.answer_seconds):
                     answer = await stack.enter_async_context(self._answer(access, request))
-            yield self._pieces(access, answer, silence_seconds)
+            async with aclosing(self._pieces(access, answer, silence_seconds)) as pieces:
+                yield pieces
 
     async def _pieces(
         self, access: Access, answer: httpx2.Response, silence_seconds: float | None
-    ) -> AsyncIterator[bytes]:
-        pieces = answer.aiter_raw()
+    ) -> AsyncGenerator[bytes, None]:
         with _translated(access, self._limits):
-            while True:
-                async with asyncio.timeout(silence_seconds):
-                    piece = await anext(pieces, None)
-                if piece is None:
-                    return
-                yield piece
+            async with _raw(answer) as pieces:
+                while True:
+                    async with asyncio.timeout(silence_seconds):
+                        piece = await anext(pieces, None)
+                    if piece is None:
+                        return
+                    yield piece
 
     @asynccontextmanager
     async def _answer(self, access: Access, request: Request) -> AsyncIterator[httpx2.Response]:
@@ -249,12 +250,18 @@ async def _check(answer: httpx2.Response) -> None:
 async def _body(answer: httpx2.Response, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in answer.aiter_raw():
-        size += len(part)
-        if size > most:
-            raise ResourceExhausted(f"the answer is longer than {most} bytes")
-        parts.append(part)
+    async with _raw(answer) as pieces:
+        async for part in pieces:
+            size += len(part)
+            if size > most:
+                raise ResourceExhausted(f"the answer is longer than {most} bytes")
+            parts.append(part)
     return b"".join(parts)
+
+
+def _raw(answer: httpx2.Response) -> aclosing[AsyncGenerator[bytes, None]]:
+    """The body as it comes."""
+    return aclosing(answer.aiter_raw())
 
 
 @contextmanager

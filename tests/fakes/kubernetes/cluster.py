@@ -39,7 +39,7 @@ class FakeKubernetes:
         context = self.ca.server_context(self.ca.server(names))
         self._server = Server(context, self.api, self.tokens, self.faults)
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True
         )
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -63,8 +64,9 @@ class Server(ThreadingHTTPServer):
     def drop_connections(self) -> None:
         with self._lock:
             for secured in self._open:
-                # Not by `shutdown` of the TLS socket, which is another thread's.
-                socket.socket.shutdown(secured, socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # the client was faster
+                    # Not by `shutdown` of the TLS socket, which is another thread's.
+                    socket.socket.shutdown(secured, socket.SHUT_RDWR)
 
 
 class Handler(BaseHTTPRequestHandler):
