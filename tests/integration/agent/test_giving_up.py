@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from spire_py.errors import SpireError, Unavailable
-from tests.integration.agent.test_whole_agent import World
+from tests.integration.agent.world import World
 
 MINUTE = timedelta(minutes=1)
 

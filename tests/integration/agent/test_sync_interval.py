@@ -6,7 +6,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from tests.integration.agent.test_whole_agent import ME, World
+from tests.integration.agent.world import ME, World
 
 
 async def test_the_configured_interval_lies_between_two_syncs() -> None:
