@@ -22,7 +22,7 @@ def test_files_that_a_document_names_are_there(document: Path) -> None:
 
 
 @cache
-def tests_in(file: str) -> frozenset[str]:
+def names_in(file: str) -> frozenset[str]:
     path = ROOT / "tests" / file
     text = path.read_text() if path.exists() else ""
     return frozenset(re.findall(r"^\s*(?:async )?def (test_\w+)", text, re.MULTILINE))
@@ -34,5 +34,5 @@ def test_tests_that_a_document_names_are_there(document: Path) -> None:
     assert [
         f"{file}::{name}"
         for file, name in named
-        if not tests_in(file) or (name and name not in tests_in(file))
+        if not names_in(file) or (name and name not in names_in(file))
     ] == []
