@@ -16,13 +16,7 @@ from google.protobuf.message import Message
 
 from spire_py._proto import workload_pb2
 from spire_py.crypto.keys import public_key_der
-from spire_py.errors import (
-    Internal,
-    InvalidArgument,
-    PermissionDenied,
-    Unavailable,
-    Unimplemented,
-)
+from spire_py.errors import Internal, InvalidArgument, PermissionDenied, Unavailable, Unimplemented
 from spire_py.spiffe.bundle import JWTAuthority
 from spire_py.spiffe.x509_svid import verify_chain
 from tests.unit.agent.builders import OTHER, THIRD, Authority, entry, selectors

@@ -1,34 +1,22 @@
 from __future__ import annotations
 
-import base64
-import contextlib
 import hashlib
-import json
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from hypothesis import given
-from hypothesis import strategies as st
-from spire_py_plugins.node_attestor.x509pop import agent as agent_end
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from spire_py_plugins.node_attestor.x509pop import server as server_end
-from spire_py_plugins.node_attestor.x509pop.identity import Identity
 from spire_py_plugins.node_attestor.x509pop.messages import (
     ECDSA,
     RSA,
-    read_message,
-    read_payload,
     write_message,
     write_payload,
 )
-from spire_py_plugins.node_attestor.x509pop.proof import proof_for, respond
 
 from spire_py.crypto.keys import PrivateKey
 from spire_py.errors import (
-    FailedPrecondition,
     Internal,
     InvalidArgument,
     PermissionDenied,
@@ -36,58 +24,19 @@ from spire_py.errors import (
 )
 from spire_py.plugin_api.context import PluginContext
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor, ServerNodeAttestor
-from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle, X509Authority
-from spire_py.spiffe.id import TrustDomain
 from tests.contracts.node_attestor import NodeAttestorContract, attest, no_challenge
 from tests.fakes.pki import Issued, issue
-
-TRUST_DOMAIN = TrustDomain("example.org")
-
-RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-SMALL_RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=3072)
-
-ROOT = issue(name="root", is_ca=True)
-INTERMEDIATE = issue(ROOT, name="intermediate", is_ca=True)
-OTHER_ROOT = issue(name="other root", is_ca=True)
-
-
-@pytest.fixture
-def context() -> PluginContext:
-    bundle = Bundle(TRUST_DOMAIN, x509_authorities=(X509Authority(ROOT.der),))
-    return PluginContext(TRUST_DOMAIN, trust_bundle=Watch(bundle))
-
-
-MakeServer = Callable[..., ServerNodeAttestor]
-
-
-@pytest.fixture
-def make_server(tmp_path: Path, context: PluginContext) -> MakeServer:
-    """Makes a server end: in mode external_pki it trusts ROOT unless it is told otherwise."""
-
-    def make(**settings: Any) -> ServerNodeAttestor:
-        if settings.get("mode") != "spiffe" and "ca_bundle_paths" not in settings:
-            bundle = tmp_path / "ca.pem"
-            bundle.write_text(ROOT.pem)
-            settings["ca_bundle_path"] = str(bundle)
-        return server_end.configure(settings, context)
-
-    return make
-
-
-class GivenIdentity:
-    """An identity source that holds one."""
-
-    def __init__(self, leaf: Issued, *others: Issued, key: PrivateKey | None = None) -> None:
-        certificates = (leaf.der, *(other.der for other in others))
-        self.identity = Identity(certificates, key or leaf.key)
-
-    async def fetch(self) -> Identity:
-        return self.identity
-
-
-def agent_of(leaf: Issued, *others: Issued, key: PrivateKey | None = None) -> AgentNodeAttestor:
-    return agent_end.X509PopAgent(GivenIdentity(leaf, *others, key=key))
+from tests.unit.plugins.node_attestor.x509pop_nodes import (
+    INTERMEDIATE,
+    OTHER_ROOT,
+    ROOT,
+    RSA_KEY,
+    SMALL_RSA_KEY,
+    TRUST_DOMAIN,
+    MakeServer,
+    agent_of,
+)
 
 
 class TestExternalPKI(NodeAttestorContract):
@@ -520,133 +469,3 @@ def test_the_name_in_spires_page_is_warned_of(context: PluginContext) -> None:
     assert context.warnings == [
         'unknown setting "svid_prefix" encountered; did you mean "spiffe_prefix"?'
     ]
-
-
-def write_identity(directory: Path, leaf: Issued) -> dict[str, str]:
-    (directory / "cert.pem").write_text(leaf.pem)
-    (directory / "key.pem").write_text(leaf.key_pem)
-    return {
-        "certificate_path": str(directory / "cert.pem"),
-        "private_key_path": str(directory / "key.pem"),
-    }
-
-
-async def test_the_agent_reads_its_files_anew(
-    make_server: MakeServer, tmp_path: Path, context: PluginContext
-) -> None:
-    first, second = issue(INTERMEDIATE, name="first"), issue(INTERMEDIATE, name="second")
-    settings = write_identity(tmp_path, first)
-    (tmp_path / "chain.pem").write_text(INTERMEDIATE.pem)
-    agent = agent_end.configure(
-        {**settings, "intermediates_path": str(tmp_path / "chain.pem")}, context
-    )
-    for leaf, name in ((first, "first"), (second, "second")):
-        write_identity(tmp_path, leaf)
-        result = await attest(make_server(), agent)
-        assert str(result.selectors[0]) == f"x509pop:subject:cn:{name}"
-
-
-async def test_certificate_and_key_may_lie_in_one_file(
-    make_server: MakeServer, tmp_path: Path, context: PluginContext
-) -> None:
-    leaf = issue(INTERMEDIATE, name="node", key=RSA_KEY)
-    path = tmp_path / "all.pem"
-    path.write_text(leaf.key_pem + leaf.pem + INTERMEDIATE.pem)
-    settings = {"certificate_path": str(path), "private_key_path": str(path)}
-    await attest(make_server(), agent_end.configure(settings, context))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        pytest.param({"cert.pem": None}, "unable to load keypair: .*No such file", id="no file"),
-        pytest.param({"cert.pem": "x"}, "unable to load keypair: no PEM blocks", id="no cert"),
-        pytest.param({"key.pem": "x"}, "file holds no private key", id="no key"),
-        pytest.param(
-            {"key.pem": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"},
-            "private key is malformed or encrypted",
-            id="bad key",
-        ),
-        pytest.param({"key.pem": ROOT.key_pem}, "key does not match", id="other key"),
-        pytest.param({"key.pem": "x" * 5_000_000}, "is too long", id="too long"),
-        pytest.param({"chain.pem": "x"}, "unable to load intermediate certificates", id="chain"),
-    ],
-)
-async def test_bad_files_of_the_agent_are_told_of(
-    tmp_path: Path, context: PluginContext, changes: dict[str, str | None], message: str
-) -> None:
-    settings = write_identity(tmp_path, issue(ROOT, name="node"))
-    chain = tmp_path / "chain.pem"
-    chain.write_text(ROOT.pem)
-    for name, content in changes.items():
-        (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
-    agent = agent_end.configure({**settings, "intermediates_path": str(chain)}, context)
-    with pytest.raises(InvalidArgument, match=message) as refused:
-        await agent.payload()
-    assert "c2VjcmV0" not in str(refused.value)
-
-
-async def test_the_agent_needs_its_payload_first() -> None:
-    with pytest.raises(FailedPrecondition):
-        await agent_of(issue(ROOT, name="node")).respond(b"{}")
-
-
-@pytest.mark.parametrize(
-    "challenge",
-    [
-        pytest.param(b"{}", id="none"),
-        pytest.param(write_message(RSA, nonce=b"n" * 32), id="other kind"),
-        pytest.param(write_message(ECDSA, nonce=b"n"), id="short nonce"),
-    ],
-)
-async def test_the_agent_signs_no_other_challenge(challenge: bytes) -> None:
-    agent = agent_of(issue(ROOT, name="node"))
-    await agent.payload()
-    with pytest.raises(InvalidArgument, match=r"^failed to calculate challenge response: "):
-        await agent.respond(challenge)
-
-
-def test_the_agent_needs_certificate_and_key(context: PluginContext) -> None:
-    with pytest.raises(InvalidArgument) as refused:
-        agent_end.configure({}, context)
-    assert str(refused.value) == "private_key_path is required; certificate_path is required"
-
-
-def test_messages_are_as_spire_writes_them() -> None:
-    assert json.loads(write_payload([b"a", b"b"])) == {"certificates": ["YQ==", "Yg=="]}
-    challenge = json.loads(proof_for(RSA_KEY.public_key()).challenge)
-    assert len(base64.b64decode(challenge["rsa_signature"]["nonce"])) == 32
-    assert challenge["ecdsa_signature"] is None
-    response = json.loads(respond(RSA_KEY, json.dumps(challenge).encode()))
-    assert sorted(response["rsa_signature"]) == ["nonce", "signature"]
-
-
-@given(st.binary(max_size=400))
-def test_any_message_is_read_or_refused(message: bytes) -> None:
-    for read in (
-        lambda: read_payload(message),
-        lambda: read_message(message, RSA, ("nonce", "signature")),
-    ):
-        with contextlib.suppress(InvalidArgument):
-            read()
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["certificates", RSA, "nonce", "r"]), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-@given(JSON)
-def test_any_json_is_read_or_refused(document: object) -> None:
-    message = json.dumps(document).encode()
-    for read in (
-        lambda: read_payload(message),
-        lambda: read_message(message, RSA, ("nonce", "signature")),
-    ):
-        with contextlib.suppress(InvalidArgument):
-            read()
