@@ -12,6 +12,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+from tests.fakes.kubernetes import protobuf
 from tests.fakes.kubernetes.api import API, Target
 from tests.fakes.kubernetes.errors import Refusal, bad_request
 from tests.fakes.kubernetes.faults import Fault, Faults
@@ -105,8 +106,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, user: str, target: Target, body: bytes) -> tuple[int, dict[str, Any]]:
         content_type = (self.headers.get("Content-Type") or "").partition(";")[0]
+        document: Any
         try:
-            document = json.loads(body) if body else None
+            if content_type == protobuf.CONTENT_TYPE:
+                document = protobuf.read_token_review(body)
+            else:
+                document = json.loads(body) if body else None
         except ValueError as error:
             raise bad_request("the body is no JSON") from error
         return self.server.api.answer(user, self.command, target, document, content_type)
