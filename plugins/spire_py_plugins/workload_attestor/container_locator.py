@@ -66,9 +66,7 @@ class ContainerLocator:
             FailedPrecondition: its cgroups name several containers or pods.
             Internal: what the kernel says cannot be read.
         """
-        # The kernel answers this one from memory, in microseconds.
-        paths = _cgroup_paths(self._read(pid, "cgroup", _MAX_CGROUP_BYTES))
-        self._show("PID cgroup enumerated", paths)
+        paths = self.cgroup_paths(pid)
         found = locate_in(paths, pods=self._pods)
         if found.container_id or not self._fall_back or not all(map(_says_nothing, paths)):
             return found
@@ -76,6 +74,17 @@ class ContainerLocator:
         roots = await asyncio.to_thread(self._mount_roots, pid)
         self._show("PID mount enumerated", roots)
         return locate_in(roots, pods=self._pods)
+
+    def cgroup_paths(self, pid: int) -> list[str]:
+        """The paths of the process's cgroups; none where there is no such process.
+
+        Raises:
+            Internal: they cannot be read.
+        """
+        # The kernel answers this one from memory, in microseconds.
+        paths = _cgroup_paths(self._read(pid, "cgroup", _MAX_CGROUP_BYTES))
+        self._show("PID cgroup enumerated", paths)
+        return paths
 
     def _mount_roots(self, pid: int) -> list[str]:
         return _cgroup_mount_roots(self._read(pid, "mountinfo", _MAX_MOUNTINFO_BYTES))

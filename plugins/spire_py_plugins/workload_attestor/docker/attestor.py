@@ -1,0 +1,116 @@
+"""WorkloadAttestor `docker`: the container of a process, by Docker or Podman (feature J13)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from spire_py.errors import SpireError, Unavailable
+from spire_py.model.selector import Selector
+from spire_py.plugin_api.workload_attestor import WorkloadAttestor
+from spire_py.runtime.clock import Clock
+from spire_py.telemetry.logs import get_logger
+from spire_py_plugins.workload_attestor.container_locator import ContainerLocator
+from spire_py_plugins.workload_attestor.docker.engine import Engine
+from spire_py_plugins.workload_attestor.docker.settings import DockerSettings
+
+log = get_logger("workload_attestor")
+
+_TYPE = "docker"
+_PODMAN_CGROUP = re.compile("libpod-|/libpod/")
+_USER_SLICE = re.compile(r"/user-([0-9]{1,10})\.slice/")
+_MAX_UID = 2**32 - 1
+_WAITS = tuple(timedelta(milliseconds=each) for each in (100, 200, 400))
+
+
+class DockerWorkloadAttestor(WorkloadAttestor):
+    """Finds a process's container by its cgroups, and asks the engine that runs it.
+
+    Args:
+        settings: the plugin's.
+        locator: tells the container; without pods.
+        clock: for the waits between attempts.
+    """
+
+    def __init__(
+        self, settings: DockerSettings, *, locator: ContainerLocator, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._locator = locator
+        self._clock = clock
+
+    async def attest(self, pid: int) -> tuple[Selector, ...]:
+        paths = self._locator.cgroup_paths(pid)
+        if self._settings.matchers:
+            container_id = self._settings.matchers.find(paths)
+        else:
+            container_id = (await self._locator.locate(pid)).container_id
+        if not container_id:
+            return ()
+        engine = self._engine(paths)
+        config = _config(await self._fetch_container(engine, container_id))
+        values = [*_container_selectors(config)]
+        if digest := await _image_digest(engine, _text(config.get("Image"))):
+            values.append(f"image_config_digest:{digest}")
+        return tuple(Selector(_TYPE, value) for value in values)
+
+    def _engine(self, paths: Sequence[str]) -> Engine:
+        """The one that runs the container: Podman names its cgroups in its own way."""
+        settings = self._settings
+        of_podman = next((path for path in paths if _PODMAN_CGROUP.search(path)), None)
+        if of_podman is None:
+            return Engine(settings.docker_socket, version=settings.docker_version)
+        user = _USER_SLICE.search(of_podman)
+        if user is None or int(user[1]) > _MAX_UID:
+            return Engine(settings.podman_socket)
+        return Engine(Path(settings.podman_socket_template % int(user[1])))
+
+    async def _fetch_container(self, engine: Engine, container_id: str) -> dict[str, Any]:
+        for wait in _WAITS:
+            try:
+                return await engine.fetch_container(container_id)
+            except SpireError as error:
+                log.debug("Container engine does not answer; will retry", error=error.message)
+                await self._clock.sleep(wait)
+        return await engine.fetch_container(container_id)
+
+
+def _config(container: dict[str, Any]) -> dict[str, Any]:
+    config = container.get("Config")
+    if not isinstance(config, dict):
+        raise Unavailable("the engine's answer is no container")
+    return config
+
+
+def _container_selectors(config: dict[str, Any]) -> Iterator[str]:
+    labels, environment = config.get("Labels") or {}, config.get("Env") or []
+    if not isinstance(labels, dict) or not isinstance(environment, list):
+        raise Unavailable("the engine's answer is malformed")
+    for name, value in labels.items():
+        yield f"label:{name}:{_text(value)}"
+    for variable in environment:
+        yield f"env:{_text(variable)}"
+    if image := _text(config.get("Image")):
+        yield f"image_id:{image}"
+
+
+async def _image_digest(engine: Engine, image: str) -> str:
+    """The digest of the image's configuration; empty where it cannot be had, as in SPIRE."""
+    if not image:
+        return ""
+    try:
+        return _text((await engine.fetch_image(image)).get("Id"))
+    except SpireError as error:
+        log.debug("Image cannot be inspected", error=error.message)
+        return ""
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Unavailable("the engine's answer is malformed")
+    return value
