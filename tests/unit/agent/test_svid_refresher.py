@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 import pytest
@@ -15,6 +15,7 @@ from spire_py.crypto.csr import parse_csr
 from spire_py.crypto.keys import generate_key, public_key_der
 from spire_py.errors import SpireError, Unavailable
 from tests.fakes.clock import FakeClock
+from tests.fakes.tasks import running
 from tests.unit.agent.builders import Authority, by_domain, by_id, entry, selectors
 
 UID = selectors("unix:uid:1000")
@@ -85,15 +86,8 @@ class World:
         entries = by_id(*(entry(name) for name in names))
         self.cache.replace(entries, by_domain(self.authority.bundle))
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.refresher.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return running(self.refresher.run())
 
     async def next_call(self) -> None:
         self.signer.called.clear()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,6 +16,7 @@ from spire_py.errors import Internal, NotFound, SpireError, Unavailable
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from tests.fakes.clock import FakeClock
+from tests.fakes.tasks import running
 from tests.unit.agent.builders import OTHER, THIRD, Authority, by_id, entry, selectors
 from tests.unit.agent.test_svid_refresher import FakeDenials
 
@@ -77,14 +78,9 @@ class World:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.synchronizer.run())
-        try:
+        async with running(self.synchronizer.run()):
             await self.clock.sleepers(1)
             yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 @pytest.fixture

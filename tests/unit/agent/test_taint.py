@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Container
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Container
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,6 +11,7 @@ from spire_py.agent.workload_cache import WorkloadCache
 from spire_py.crypto.keys import public_key_der
 from spire_py.spiffe.bundle import Bundle
 from tests.fakes.clock import FakeClock
+from tests.fakes.tasks import running
 from tests.unit.agent.builders import Authority, by_domain, by_id, entry
 from tests.unit.agent.test_agent_svid import AGENT, FakeKeys
 
@@ -74,15 +74,8 @@ class World:
     def due(self) -> list[str]:
         return [item.id for item in self.cache.due(self.clock.now())]
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.responder.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return running(self.responder.run())
 
 
 async def make_world() -> World:

@@ -40,11 +40,6 @@ def listed() -> list[set[TrustDomain]]:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def cache(store: FakeStore, clock: FakeClock, listed: list[set[TrustDomain]]) -> BundleCache:
     async def note(domains: Iterable[TrustDomain]) -> None:
         listed.append(set(domains))

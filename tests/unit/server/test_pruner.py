@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from spire_py.config.datastore import DatastoreConfig
 from spire_py.errors import Unavailable
-from spire_py.server.datastore import Datastore, open_datastore
+from spire_py.server.datastore import Datastore
 from spire_py.server.pruner import AgentPruner, Pruner
 from tests.fakes.agents import make_agent, make_entry
 from tests.fakes.clock import START, FakeClock
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def datastore(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Datastore]:
-    config = DatastoreConfig(
-        database_type="sqlite3", connection_string=str(tmp_path / "data.sqlite3")
-    )
-    async with open_datastore(config, clock=clock) as opened:
-        yield opened
 
 
 async def test_expired_entries_and_old_events_go(datastore: Datastore, clock: FakeClock) -> None:

@@ -31,11 +31,6 @@ class FakeCall:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def limits(clock: FakeClock) -> RateLimits:
     return RateLimits(attestation=True, signing=True, clock=clock)
 

@@ -43,11 +43,6 @@ class FakeSigner:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def signer(clock: FakeClock) -> FakeSigner:
     return FakeSigner(clock)
 

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from spire_py_plugins.node_attestor.join_token import agent as agent_end
 from spire_py_plugins.node_attestor.join_token import server as server_end
 
-from spire_py.config.datastore import DatastoreConfig
 from spire_py.errors import Internal, InvalidArgument, Unavailable, Unimplemented
 from spire_py.model.join_token import JoinToken
 from spire_py.plugin_api.context import PluginContext
@@ -19,7 +16,7 @@ from spire_py.plugin_api.node_attestor import (
     ServerNodeAttestor,
 )
 from spire_py.server.attestation.join_token import JoinTokenAttestor
-from spire_py.server.datastore.store import Datastore, open_datastore
+from spire_py.server.datastore.store import Datastore
 from spire_py.spiffe.id import TrustDomain
 from tests.contracts.node_attestor import NodeAttestorContract, no_challenge
 from tests.fakes.clock import FakeClock
@@ -31,18 +28,9 @@ GONE = "^failed to attest: join token does not exist or has already been used$"
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Datastore]:
-    config = DatastoreConfig(
-        database_type="sqlite3", connection_string=str(tmp_path / "datastore.sqlite3")
-    )
-    async with open_datastore(config, clock=clock) as store:
-        await store.create_join_token(JoinToken(TOKEN, clock.now() + 10 * MINUTE))
-        yield store
+async def store(datastore: Datastore, clock: FakeClock) -> Datastore:
+    await datastore.create_join_token(JoinToken(TOKEN, clock.now() + 10 * MINUTE))
+    return datastore
 
 
 @pytest.fixture

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from spire_py_plugins.key_manager.disk import DiskKeyManager
 
-from spire_py.config.datastore import DatastoreConfig
 from spire_py.errors import Unavailable
 from spire_py.plugin_api.key_manager import KeyManager, KeyType, ManagedKey
 from spire_py.server.ca.ca import CA, SVIDDefaults
 from spire_py.server.ca.manager import CAManager, CASettings
-from spire_py.server.datastore.store import Datastore, open_datastore
+from spire_py.server.datastore.store import Datastore
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from tests.fakes.clock import FakeClock
@@ -149,16 +148,7 @@ class World:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def world(tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
-    config = DatastoreConfig(
-        database_type="sqlite3", connection_string=str(tmp_path / "datastore.sqlite3")
-    )
-    async with open_datastore(config, clock=clock) as store:
-        world = World(store, tmp_path, clock)
-        yield world
-        await world.aclose()
+async def world(datastore: Datastore, tmp_path: Path, clock: FakeClock) -> AsyncIterator[World]:
+    world = World(datastore, tmp_path, clock)
+    yield world
+    await world.aclose()

@@ -49,11 +49,6 @@ def ca_certificate(clock: FakeClock, key: PrivateKey = CA_KEY) -> bytes:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def ca(clock: FakeClock) -> AsyncIterator[CA]:
     ca = CA(trust_domain=TRUST_DOMAIN, clock=clock, defaults=DEFAULTS, threads=3)
     ca.activate_x509_authority(X509Authority(certificate=ca_certificate(clock), key=CA_KEY))

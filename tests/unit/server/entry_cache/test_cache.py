@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from spire_py.config.datastore import DatastoreConfig
 from spire_py.errors import Unavailable
-from spire_py.server.datastore import Datastore, DeleteMode, open_datastore
+from spire_py.server.datastore import Datastore, DeleteMode
 from spire_py.server.entry_cache.cache import EntryCache
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
@@ -20,20 +17,6 @@ from tests.fakes.agents import DOMAIN, agent_id, make_agent, make_entry
 from tests.fakes.clock import FakeClock
 
 NODE = "/spire/agent/test/node"
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-async def datastore(tmp_path: Path, clock: FakeClock) -> AsyncIterator[Datastore]:
-    config = DatastoreConfig(
-        database_type="sqlite3", connection_string=str(tmp_path / "data.sqlite3")
-    )
-    async with open_datastore(config, clock=clock) as opened:
-        yield opened
 
 
 @pytest.fixture
