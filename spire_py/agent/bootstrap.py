@@ -16,6 +16,7 @@ from spire_py.config.agent import AgentSection
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.crypto.keys import public_key_der
 from spire_py.errors import FailedPrecondition, InvalidArgument, SpireError
+from spire_py.model.join_token import ATTESTATION_TYPE
 from spire_py.plugin_api.key_manager import KeyManager, ManagedKey
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
 from spire_py.runtime.clock import Clock
@@ -38,7 +39,7 @@ class JoinTokenAttestor(AgentNodeAttestor):
 
     @property
     def type(self) -> str:
-        return "join_token"
+        return ATTESTATION_TYPE
 
     async def payload(self) -> bytes:
         return self._token.encode()

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import InstanceOf
-
 from spire_py.config.agent_checks import (
     check_agent,
     check_bootstrap,
@@ -20,10 +18,9 @@ from spire_py.config.agent_checks import (
 from spire_py.config.agent_section import AgentSection
 from spire_py.config.files import load
 from spire_py.config.overrides import override
-from spire_py.config.plugins import PluginConfig, check_agent_plugins, read_plugins
-from spire_py.config.problems import ConfigWarning
-from spire_py.config.reader import Reader, Section
-from spire_py.config.shared import HealthChecks, Telemetry, check_shared
+from spire_py.config.plugins import check_agent_plugins, read_plugins
+from spire_py.config.reader import Reader
+from spire_py.config.shared import DaemonConfig, FileSection, check_shared
 from spire_py.config.tree import Body
 from spire_py.config.unavailable import check_agent_keys, check_telemetry
 
@@ -69,28 +66,19 @@ OVERRIDES: Mapping[str, str] = {
 """The flags of `run`, and the key of `agent` that each sets (feature F1)."""
 
 
-class AgentConfig(Section):
+class AgentConfig(DaemonConfig):
     """The whole of the agent's file, checked."""
 
     agent: AgentSection
-    plugins: tuple[InstanceOf[PluginConfig], ...] = ()
-    telemetry: Telemetry = Telemetry()
-    health_checks: HealthChecks = HealthChecks()
-    warnings: tuple[InstanceOf[ConfigWarning], ...] = ()
-    """What works and should be known: `run` logs it, `validate` prints it."""
 
 
-class _File(Section):
+class _File(FileSection):
     """The top level of the file."""
 
-    section_name: ClassVar[str] = "top-level"
     required: ClassVar[Mapping[str, str]] = {"agent": "agent section must be configured"}
     placeholders: ClassVar[Mapping[str, Any]] = {"agent": AgentSection.placeholders}
 
     agent: AgentSection
-    plugins: Any = None
-    telemetry: Telemetry = Telemetry()
-    health_checks: HealthChecks = HealthChecks()
 
 
 def load_agent_config(

@@ -19,18 +19,16 @@ from spire_py.config.federation import Federation, check_federation, warn_of_fed
 from spire_py.config.files import load
 from spire_py.config.overrides import override
 from spire_py.config.plugins import (
-    PluginConfig,
     check_server_plugins,
     drop_agent_plugins,
     read_plugins,
 )
-from spire_py.config.problems import ConfigWarning
 from spire_py.config.reader import Reader, Section
 from spire_py.config.shared import (
+    DaemonConfig,
     Experimental,
-    HealthChecks,
+    FileSection,
     LoggingKeys,
-    Telemetry,
     check_port,
     check_shared,
     warn_of_experimental,
@@ -272,30 +270,20 @@ class ServerSection(LoggingKeys):
         return self.bind_address.strip("[]")
 
 
-class ServerConfig(Section):
+class ServerConfig(DaemonConfig):
     """The whole of the server's file, checked."""
 
     server: ServerSection
-    plugins: tuple[InstanceOf[PluginConfig], ...] = ()
-    """All but the datastore, disabled ones included."""
     datastore: DatastoreConfig = DatastoreConfig()
-    telemetry: Telemetry = Telemetry()
-    health_checks: HealthChecks = HealthChecks()
-    warnings: tuple[InstanceOf[ConfigWarning], ...] = ()
-    """What works and should be known: `run` logs it, `validate` prints it."""
 
 
-class _File(Section):
+class _File(FileSection):
     """The top level of the file."""
 
-    section_name: ClassVar[str] = "top-level"
     required: ClassVar[Mapping[str, str]] = {"server": "server section must be configured"}
     placeholders: ClassVar[Mapping[str, Any]] = {"server": ServerSection.placeholders}
 
     server: ServerSection
-    plugins: Any = None
-    telemetry: Telemetry = Telemetry()
-    health_checks: HealthChecks = HealthChecks()
 
 
 def load_server_config(

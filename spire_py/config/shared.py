@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, InstanceOf
 
+from spire_py.config.plugins import PluginConfig
+from spire_py.config.problems import ConfigWarning
 from spire_py.config.reader import Reader, Section
 from spire_py.config.values import Flag, Text, TextList, Whole
 
@@ -157,6 +159,27 @@ class Telemetry(Section):
     BlockedPrefixes: TextList = ()
     AllowedLabels: TextList = ()
     BlockedLabels: TextList = ()
+
+
+class FileSection(Section):
+    """The top level of a daemon's file, as it stands there."""
+
+    section_name: ClassVar[str] = "top-level"
+
+    plugins: Any = None
+    telemetry: Telemetry = Telemetry()
+    health_checks: HealthChecks = HealthChecks()
+
+
+class DaemonConfig(Section):
+    """What the whole of a daemon's file comes to, checked."""
+
+    plugins: tuple[InstanceOf[PluginConfig], ...] = ()
+    """All but the datastore, disabled ones included."""
+    telemetry: Telemetry = Telemetry()
+    health_checks: HealthChecks = HealthChecks()
+    warnings: tuple[InstanceOf[ConfigWarning], ...] = ()
+    """What works and should be known: `run` logs it, `validate` prints it."""
 
 
 def check_shared(health: HealthChecks, telemetry: Telemetry, reader: Reader) -> None:

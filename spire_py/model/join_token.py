@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+ATTESTATION_TYPE = "join_token"
+"""The attestation type of agents that came with a token."""
+
+MAX_TOKEN_BYTES = 255
+"""What the database holds; a longer one was never given out."""
+
 
 @dataclass(frozen=True, slots=True)
 class JoinToken:

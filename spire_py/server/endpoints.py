@@ -19,6 +19,7 @@ from spire_py._proto.spire.api.server import (
 )
 from spire_py._proto.spire_py import changes_pb2
 from spire_py.config.server import ServerSection
+from spire_py.model.join_token import ATTESTATION_TYPE
 from spire_py.plugin_api.node_attestor import ServerNodeAttestor
 from spire_py.runtime.clock import Clock
 from spire_py.runtime.watch import Watch
@@ -32,7 +33,7 @@ from spire_py.server.api.health import HealthServicer
 from spire_py.server.api.logger import LoggerServicer
 from spire_py.server.api.svid import SVIDServicer
 from spire_py.server.attestation.attest import Attestation
-from spire_py.server.attestation.join_token import ATTESTATION_TYPE, JoinTokenAttestor
+from spire_py.server.attestation.join_token import JoinTokenAttestor
 from spire_py.server.attestation.plugin_attestor import PluginAttestor
 from spire_py.server.bundle_cache import BundleCache
 from spire_py.server.ca.ca import CA

@@ -21,7 +21,7 @@ from spire_py.errors import (
 )
 from spire_py.model.agent import Agent
 from spire_py.model.entry import Entry
-from spire_py.model.join_token import JoinToken
+from spire_py.model.join_token import ATTESTATION_TYPE, MAX_TOKEN_BYTES, JoinToken
 from spire_py.model.selector import Selector
 from spire_py.runtime.clock import Clock
 from spire_py.server.api.filters import agent_filter_from_pb, page_from_pb
@@ -40,8 +40,7 @@ from spire_py.wire.masks import apply_mask, output_mask
 from spire_py.wire.spiffe_ids import agent_id_from_pb, workload_id_from_pb
 from spire_py.wire.status import Reason, permission_denied, prefixed, prefixing
 
-_MAX_VERSION_CHARACTERS = 255
-_MAX_TOKEN_BYTES = 255
+_MAX_VERSION_BYTES = 255
 
 log = get_logger("api")
 
@@ -146,7 +145,7 @@ class AgentServicer:
         await self._limits.wait(context)
         agent_id = calling_agent(context)
         version = request.agent_version
-        if len(version.encode()) > _MAX_VERSION_CHARACTERS:
+        if len(version.encode()) > _MAX_VERSION_BYTES:
             raise InvalidArgument("agent version is too long (max 255 characters)")
         known = self._memory.agent(agent_id)
         if version and (known is None or known.agent_version != version):
@@ -285,9 +284,9 @@ class AgentServicer:
 
     def _join_token_agent_id(self, value: str) -> SpiffeID:
         try:
-            if len(value.encode()) > _MAX_TOKEN_BYTES:
+            if len(value.encode()) > MAX_TOKEN_BYTES:
                 raise InvalidArgument("failed to create join token ID: the token is too long")
-            return make_agent_id(self._trust_domain, f"/join_token/{value}")
+            return make_agent_id(self._trust_domain, f"/{ATTESTATION_TYPE}/{value}")
         except InvalidSpiffeID:
             # Its text would hold the token. SPIRE takes such a token, which can never be used.
             raise InvalidArgument(

@@ -5,16 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from spire_py.errors import Internal, InvalidArgument, SpireError
-from spire_py.model.join_token import JoinToken
+from spire_py.model.join_token import ATTESTATION_TYPE, MAX_TOKEN_BYTES, JoinToken
 from spire_py.plugin_api.node_attestor import Challenge, NodeAttestation, ServerNodeAttestor
 from spire_py.runtime.clock import Clock
 from spire_py.spiffe.id import InvalidSpiffeID, SpiffeID, TrustDomain
 from spire_py.spiffe.reserved_path import agent_id
-
-ATTESTATION_TYPE = "join_token"
-
-_MAX_TOKEN_BYTES = 255
-"""What the column holds; a longer one was never given out."""
 
 
 class JoinTokens(Protocol):
@@ -59,7 +54,7 @@ class JoinTokenAttestor(ServerNodeAttestor):
             ) from None
 
     async def _take(self, payload: bytes) -> JoinToken | None:
-        if len(payload) > _MAX_TOKEN_BYTES:
+        if len(payload) > MAX_TOKEN_BYTES:
             return None
         try:
             value = payload.decode()

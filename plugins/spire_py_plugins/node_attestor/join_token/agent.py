@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from spire_py.errors import InvalidArgument
+from spire_py.model.join_token import ATTESTATION_TYPE
 from spire_py.plugin_api.context import PluginContext
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
 from spire_py.plugin_api.settings import Settings
@@ -20,7 +21,7 @@ class MissingJoinToken(AgentNodeAttestor):
 
     @property
     def type(self) -> str:
-        return "join_token"
+        return ATTESTATION_TYPE
 
     async def payload(self) -> NoReturn:
         raise InvalidArgument("join token was not provided")

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, inser
 
 from spire_py.errors import AlreadyExists, PermissionDenied, SpireError
 from spire_py.model.agent import Agent
+from spire_py.model.join_token import ATTESTATION_TYPE
 from spire_py.model.selector import Selector
 from spire_py.server.datastore.filters import AgentFilter, Page
 from spire_py.server.datastore.sql import schema
@@ -283,7 +284,7 @@ def _delete(connection: Connection, agent_id: SpiffeID, now: datetime) -> Agent:
 
 
 def _delete_row(connection: Connection, row: AnyRow, now: datetime) -> None:
-    if row.data_type == "join_token":
+    if row.data_type == ATTESTATION_TYPE:
         delete_entries(connection, _token_entries(connection, row.spiffe_id), now)
     table = schema.agent_selectors
     connection.execute(delete(table).where(table.c.spiffe_id == row.spiffe_id))
