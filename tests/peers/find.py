@@ -28,6 +28,7 @@ FOUND_ONLY = {
     "spire-server": "SPIRE_SERVER_BIN",
     "spire-agent": "SPIRE_AGENT_BIN",
     "openssl": "OPENSSL_BIN",
+    "dockerd": "DOCKERD_BIN",
 }
 
 
