@@ -46,6 +46,7 @@ from spire_py.server.rate_limits import RateLimits
 from spire_py.server.server_svid import ServerSVIDRotator
 from spire_py.telemetry.logs import LogLevels, get_logger
 from spire_py.transport import Server, Service
+from spire_py.transport.dialer import join_host_port
 
 _MAX_CONNECTION_AGE = timedelta(minutes=3)
 _GRACE = timedelta(seconds=10)
@@ -143,9 +144,7 @@ class Endpoints:
             verify_peer=tls.verify,
             max_connection_age=_MAX_CONNECTION_AGE,
         )
-        host, port = self.address
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        log.info("Starting Server APIs", address=shown, network="tcp")
+        log.info("Starting Server APIs", address=join_host_port(*self.address), network="tcp")
         await self._socket.listen_unix(
             Path(section.socket_path),
             mode=_SOCKET_MODE,

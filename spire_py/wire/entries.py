@@ -42,12 +42,6 @@ def entry_to_pb(entry: Entry, fields: Fields = ALL_FIELDS) -> types_pb2.Entry:
     return message
 
 
-def entry_to_bytes(entry: Entry, mask: types_pb2.EntryMask | None = None) -> bytes:
-    """The encoded message, to be kept and joined into many responses."""
-    fields = ALL_FIELDS if mask is None else fields_of(mask)
-    return entry_to_pb(entry, fields).SerializeToString()
-
-
 def entry_from_pb(
     message: types_pb2.Entry, trust_domain: TrustDomain, mask: types_pb2.EntryMask | None = None
 ) -> Entry:
