@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from spire_py.catalog import known
 from spire_py.catalog.finder import Finder, Made, Plugin
 from spire_py.config.problems import ConfigWarning
+from spire_py.plugin_api.bundle_sink import BundleSink
 from spire_py.plugin_api.key_manager import KeyManager
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor, ServerNodeAttestor
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
@@ -24,7 +25,14 @@ if TYPE_CHECKING:
 log = get_logger("catalog")
 
 _SERVER = Finder(
-    "server", {"KeyManager": KeyManager, "NodeAttestor": ServerNodeAttestor}, known.SERVER
+    "server",
+    {
+        "BundlePublisher": BundleSink,
+        "KeyManager": KeyManager,
+        "NodeAttestor": ServerNodeAttestor,
+        "Notifier": BundleSink,
+    },
+    known.SERVER,
 )
 _AGENT = Finder(
     "agent",
@@ -43,6 +51,8 @@ class ServerPlugins:
 
     key_manager: KeyManager
     node_attestors: Mapping[str, ServerNodeAttestor]
+    notifiers: Mapping[str, BundleSink]
+    bundle_publishers: Mapping[str, BundleSink]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,8 @@ async def load_server_plugins(
         yield ServerPlugins(
             key_manager=cast("KeyManager", _one(made, "KeyManager").plugin),
             node_attestors=cast("dict[str, ServerNodeAttestor]", _by_name(made, "NodeAttestor")),
+            notifiers=cast("dict[str, BundleSink]", _by_name(made, "Notifier")),
+            bundle_publishers=cast("dict[str, BundleSink]", _by_name(made, "BundlePublisher")),
         )
 
 

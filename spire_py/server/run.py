@@ -14,6 +14,7 @@ from spire_py.crypto.subject import CASubject
 from spire_py.errors import FailedPrecondition, SpireError
 from spire_py.runtime.clock import Clock, SystemClock
 from spire_py.runtime.watch import Watch
+from spire_py.server.bundle_publishing import BundlePublishing
 from spire_py.server.ca.ca import CA, SVIDDefaults
 from spire_py.server.ca.manager import CAManager, CASettings
 from spire_py.server.datastore import Datastore, Page, open_datastore
@@ -88,6 +89,14 @@ async def _serve(config: ServerConfig, logging: Logging, clock: Clock) -> None:
                 clock=clock,
             )
             await endpoints.load()
+            publishing = BundlePublishing(
+                trust_domain=section.trust_domain,
+                notifiers=plugins.notifiers,
+                publishers=plugins.bundle_publishers,
+                bundles=endpoints.bundles.bundles,
+                store=datastore,
+                clock=clock,
+            )
             async with (
                 _listening(endpoints),
                 _reopening_logs(logging),
@@ -95,6 +104,7 @@ async def _serve(config: ServerConfig, logging: Logging, clock: Clock) -> None:
             ):
                 tasks.create_task(manager.run(), name="ca manager")
                 tasks.create_task(endpoints.run(), name="endpoints")
+                tasks.create_task(publishing.run(), name="bundle publishing")
                 for pruner in _pruners(section, datastore, clock):
                     tasks.create_task(pruner.run(), name="pruner")
                 tasks.create_task(_watch_health(config, endpoints, clock), name="health")

@@ -241,5 +241,4 @@ def test_printed_configs_say_what_this_release_lacks() -> None:
     text = (Path(__file__).parents[2] / "data" / "configs" / "istio-server.conf").read_text()
     with pytest.raises(ConfigProblems) as error:
         check_server_plugins(read_server_config(parse(text)))
-    assert 'Notifier "k8sbundle" is not available in this release' in str(error.value)
     assert 'UpstreamAuthority "disk" is not available in this release' in str(error.value)
