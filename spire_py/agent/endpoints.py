@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -26,6 +27,7 @@ from spire_py.agent.api.secrets import SecretNames
 from spire_py.agent.api.workload import JWTSVIDs, WorkloadAPI, Workloads
 from spire_py.agent.health import WorkloadAPIProbe
 from spire_py.agent.rate_limits import RateLimits
+from spire_py.agent.socket_aliases import link_aliases, make_way
 from spire_py.config.agent import AgentSection
 from spire_py.runtime.clock import Clock
 from spire_py.telemetry.logs import get_logger
@@ -121,9 +123,12 @@ async def serve_endpoints(config: AgentSection, services: list[Service]) -> Asyn
     server = Server(services, authorize=require_security_header)
     path = Path(config.socket_path)
     names = _API_NAMES[not config.disable_workload_api, not config.disable_sds_api]
+    aliases = config.experimental.socket_aliases
+    await asyncio.to_thread(make_way, path, aliases)
     await server.listen_unix(path, mode=_SOCKET_MODE, directory_mode=_SOCKET_DIRECTORY_MODE)
-    log.info("Starting agent APIs", network="unix", address=str(path), apis=names)
     try:
+        await asyncio.to_thread(link_aliases, path, aliases)
+        log.info("Starting agent APIs", network="unix", address=str(path), apis=names)
         yield
     finally:
         log.info("Stopping agent APIs", apis=names)

@@ -18,6 +18,9 @@ from spire_py.config.shared import check_port, warn_of_experimental
 from spire_py.errors import InvalidArgument
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 
+MAX_SOCKET_PATH_BYTES = 107
+"""What fits into the kernel's `sun_path`, with the byte that ends it."""
+
 
 def check_bootstrap(agent: AgentSection, reader: Reader) -> None:
     """Exactly one of features C6 to C9."""
@@ -175,8 +178,22 @@ def check_experimental(agent: AgentSection, reader: Reader) -> None:
             reader.fault(
                 f"experimental.ratelimit.{key} must not be negative", *where, "ratelimit", key
             )
+    for alias in experimental.socket_aliases:
+        if fault := _alias_fault(agent.socket_path, alias):
+            reader.fault(
+                f"experimental.socket_aliases: {alias!r} {fault}", *where, "socket_aliases"
+            )
     if experimental.broker:
         _check_broker(experimental.broker, reader)
+
+
+def _alias_fault(socket_path: str, alias: str) -> str:
+    if alias in {"", ".", ".."} or "/" in alias or not alias.isprintable():
+        return "is no name of a file beside the socket"
+    path = os.path.join(os.path.dirname(socket_path), alias)  # noqa: PTH118, PTH120 - no links
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        return f"makes a path longer than the {MAX_SOCKET_PATH_BYTES} bytes of a socket's"
+    return ""
 
 
 def _check_broker(endpoint: BrokerEndpoint, reader: Reader) -> None:

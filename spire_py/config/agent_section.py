@@ -114,6 +114,8 @@ class AgentExperimental(Experimental):
     use_sync_authorized_entries: Flag | None = None
     """On where not given."""
     admin_named_pipe_name: Text = ""
+    socket_aliases: TextList = ()
+    """Further names of the Workload API's socket, in its folder; a key of our own (feature U12)."""
     ratelimit: WorkloadRateLimits = WorkloadRateLimits()
     broker: BrokerEndpoint | None = None
 

@@ -67,12 +67,16 @@ def _remove_stale(path: Path) -> None:
         if path.exists() or path.is_symlink():
             raise FailedPrecondition(f"{str(path)!r} is there and is no socket")
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        code = probe.connect_ex(str(path))
-    if code in (0, errno.EAGAIN, errno.EINPROGRESS):
+    if someone_listens(path):
         raise FailedPrecondition(f"another process listens on {str(path)!r}")
     path.unlink(missing_ok=True)
+
+
+def someone_listens(path: Path) -> bool:
+    """Whether a process takes connections at a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) in (0, errno.EAGAIN, errno.EINPROGRESS)
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:

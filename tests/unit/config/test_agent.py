@@ -78,7 +78,7 @@ def test_every_key_is_kept() -> None:
   profiling_enabled = true profiling_port = 1 profiling_freq = 2 profiling_names = ["heap"]
   experimental {
     sync_interval = "1s" use_sync_authorized_entries = true jwt_svid_cache_hit_timeout = "6s"
-    feature_flags = ["wit-svid"]
+    feature_flags = ["wit-svid"] socket_aliases = ["socket", "api.sock"]
     ratelimit { fetch_x509_svid = 1 fetch_jwt_svid = 2 fetch_x509_bundles = 3
       fetch_jwt_bundles = 4 stream_secrets = 5 fetch_secrets = 6 }
     broker { socket_path = "/run/broker/api.sock" bind_address = "0.0.0.0:1"
@@ -96,6 +96,7 @@ def test_every_key_is_kept() -> None:
     assert (agent.sds.default_bundle_name, agent.sds.default_all_bundles_name) == ("null", "ROOTCA")
     assert agent.experimental.use_sync_authorized_entries is True
     assert agent.experimental.ratelimit.fetch_secrets == 6
+    assert agent.experimental.socket_aliases == ("socket", "api.sock")
     assert agent.experimental.broker is not None
     assert agent.experimental.broker.brokers[0].allowed_reference_types[0].allow_over_tcp is True
     assert [str(warning) for warning in config.warnings] == [
@@ -119,6 +120,13 @@ def test_a_weaker_key_exchange_than_asked_for_is_refused() -> None:
             "exchanges of the older kind (line 2)"
         )
     ]
+
+
+@pytest.mark.parametrize("alias", ["", ".", "..", "a/b", "a\\nb", "x" * 200])
+def test_an_alias_is_the_name_of_a_file_beside_the_socket(alias: str) -> None:
+    (problem,) = problems(f'experimental {{ socket_aliases = ["{alias}"] }}')
+    assert problem.startswith("experimental.socket_aliases: ")
+    assert problem.endswith(" (line 2)")
 
 
 @pytest.mark.parametrize(
