@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, cast
 from spire_py.catalog import known
 from spire_py.catalog.finder import Finder, Made, Plugin
 from spire_py.config.problems import ConfigWarning
+from spire_py.errors import InvalidArgument, SpireError
 from spire_py.plugin_api.bundle_sink import BundleSink
 from spire_py.plugin_api.key_manager import KeyManager
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor, ServerNodeAttestor
+from spire_py.plugin_api.upstream_authority import UpstreamAuthority
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle
@@ -31,6 +33,7 @@ _SERVER = Finder(
         "KeyManager": KeyManager,
         "NodeAttestor": ServerNodeAttestor,
         "Notifier": BundleSink,
+        "UpstreamAuthority": UpstreamAuthority,
     },
     known.SERVER,
 )
@@ -47,12 +50,16 @@ _AGENT = Finder(
 
 @dataclass(frozen=True, slots=True)
 class ServerPlugins:
-    """The server's plugins; by name where there may be several."""
+    """The server's plugins; by name where there may be several.
+
+    Of `upstream_authorities` there is one at most.
+    """
 
     key_manager: KeyManager
     node_attestors: Mapping[str, ServerNodeAttestor]
     notifiers: Mapping[str, BundleSink]
     bundle_publishers: Mapping[str, BundleSink]
+    upstream_authorities: Mapping[str, UpstreamAuthority]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +85,19 @@ async def load_server_plugins(
 
     Raises:
         ConfigProblems: some cannot be had or configured; all of them are told.
+        InvalidArgument: the upstream authority cannot be opened.
     """
     made, warnings = _SERVER.make(config.plugins, config.server.trust_domain, trust_bundle)
     async with _opened(made, warnings):
+        upstream = cast("dict[str, UpstreamAuthority]", _by_name(made, "UpstreamAuthority"))
+        for name, authority in upstream.items():
+            await _open(name, authority)
         yield ServerPlugins(
             key_manager=cast("KeyManager", _one(made, "KeyManager").plugin),
             node_attestors=cast("dict[str, ServerNodeAttestor]", _by_name(made, "NodeAttestor")),
             notifiers=cast("dict[str, BundleSink]", _by_name(made, "Notifier")),
             bundle_publishers=cast("dict[str, BundleSink]", _by_name(made, "BundlePublisher")),
+            upstream_authorities=upstream,
         )
 
 
@@ -142,6 +154,13 @@ async def _opened(made: Iterable[Made], warnings: Iterable[ConfigWarning]) -> As
             )
         log_config_warnings(log, warnings)
         yield
+
+
+async def _open(name: str, authority: UpstreamAuthority) -> None:
+    try:
+        await authority.open()
+    except SpireError as error:
+        raise InvalidArgument(f'failed to configure plugin "{name}": {error.message}') from error
 
 
 def _by_name(made: Iterable[Made], plugin_type: str) -> dict[str, Plugin]:

@@ -135,7 +135,7 @@ class X509Signer:
                 (),
                 not_before,
                 not_after,
-                _ca_subject(subject, serial_number),
+                ca_subject(subject, serial_number),
             ),
             _CA_FIXED,
             extra_extensions,
@@ -180,7 +180,7 @@ def self_signed_ca(
         InvalidArgument: the lifetime is empty.
     """
     serial_number = new_serial_number()
-    name = _ca_subject(subject, serial_number)
+    name = ca_subject(subject, serial_number)
     return _certificate(
         _Request(public_key_der(key), trust_domain_id, (), not_before, not_after, name),
         scheme=signature_scheme(key),
@@ -191,7 +191,8 @@ def self_signed_ca(
     ).der
 
 
-def _ca_subject(subject: CASubject, serial_number: int) -> bytes:
+def ca_subject(subject: CASubject, serial_number: int) -> bytes:
+    """DER of a CA's subject, which gets this serial number where it has none of its own."""
     if not subject.serial_number:
         subject = replace(subject, serial_number=str(serial_number))
     return bytes(subject)

@@ -17,6 +17,7 @@ from spire_py.runtime.watch import Watch
 from spire_py.server.bundle_publishing import BundlePublishing
 from spire_py.server.ca.ca import CA, SVIDDefaults
 from spire_py.server.ca.manager import CAManager, CASettings
+from spire_py.server.ca.upstream import UpstreamClient
 from spire_py.server.datastore import Datastore, Page, open_datastore
 from spire_py.server.endpoints import Endpoints
 from spire_py.server.pruner import AgentPruner, Pruner
@@ -203,6 +204,7 @@ async def _open_ca(
         ),
         trust_bundle=trust_bundle,
     )
+    settings = _ca_settings(section)
     try:
         yield (
             ca,
@@ -211,11 +213,26 @@ async def _open_ca(
                 key_manager=plugins.key_manager,
                 store=datastore,
                 clock=clock,
-                settings=_ca_settings(section),
+                settings=settings,
+                upstream=_upstream_client(plugins, section.trust_domain, settings),
             ),
         )
     finally:
         await ca.aclose()
+
+
+def _upstream_client(
+    plugins: ServerPlugins, trust_domain: TrustDomain, settings: CASettings
+) -> UpstreamClient | None:
+    for name, plugin in plugins.upstream_authorities.items():
+        return UpstreamClient(
+            plugin,
+            name,
+            trust_domain=trust_domain,
+            subject=settings.ca_subject,
+            ttl=settings.ca_ttl,
+        )
+    return None
 
 
 def _ca_settings(section: ServerSection) -> CASettings:

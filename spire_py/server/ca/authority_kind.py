@@ -9,17 +9,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
-from spire_py.crypto.certificate import CertificateFacts
+from spire_py.crypto.certificate import CertificateFacts, InvalidCertificate
+from spire_py.crypto.certificate_path import verify_path
 from spire_py.crypto.keys import PrivateKey, public_key_der
 from spire_py.crypto.subject import CASubject
 from spire_py.crypto.x509_signer import self_signed_ca
 from spire_py.model.ca_journal import AuthorityStatus, CAJournal, JWTKeyRecord, X509CARecord
 from spire_py.plugin_api.key_manager import KeyType
+from spire_py.runtime.clock import Clock
 from spire_py.server.ca.ca import CA, JWTSigningKey, X509Authority
 from spire_py.server.ca.lifetime import BACKDATE, whole_seconds
 from spire_py.spiffe.bundle import Bundle, JWTAuthority
 from spire_py.spiffe.bundle import X509Authority as BundleX509Authority
 from spire_py.spiffe.id import TrustDomain
+from spire_py.spiffe.x509_svid import MAX_CHAIN_LENGTH
 
 _KEY_ID_ALPHABET = string.ascii_letters + string.digits
 _KEY_ID_LENGTH = 32
@@ -100,6 +103,25 @@ class X509CAIssuer(Protocol):
         ...
 
 
+class JWTKeyPublisher(Protocol):
+    """Who makes a JWT key known beyond this trust domain's own bundle."""
+
+    async def publish(self, key: JWTAuthority) -> tuple[JWTAuthority, ...]:
+        """What the bundle is to have before the key signs.
+
+        Raises:
+            SpireError: the key could not be published now.
+        """
+        ...
+
+
+class OwnBundleOnly:
+    """Publishes keys nowhere else."""
+
+    async def publish(self, key: JWTAuthority) -> tuple[JWTAuthority, ...]:
+        return (key,)
+
+
 class SelfSigned:
     """Signs with the CA's own key: each server is a root (features A7, A8)."""
 
@@ -123,10 +145,11 @@ class X509CAs(AuthorityKind[X509CARecord]):
     activated = "X509 CA activated"
     key_prefix = "x509-CA"
 
-    def __init__(self, *, ca: CA, issuer: X509CAIssuer, key_type: KeyType) -> None:
+    def __init__(self, *, ca: CA, issuer: X509CAIssuer, key_type: KeyType, clock: Clock) -> None:
         self.key_type = key_type
         self._ca = ca
         self._issuer = issuer
+        self._clock = clock
 
     def records(self, journal: CAJournal) -> tuple[X509CARecord, ...]:
         return journal.x509_cas
@@ -164,7 +187,20 @@ class X509CAs(AuthorityKind[X509CARecord]):
         return CertificateFacts(record.certificate).public_key_der
 
     def is_published(self, record: X509CARecord, bundle: Bundle) -> bool:
-        return any(authority.der == record.certificate for authority in bundle.x509_authorities)
+        anchors = tuple(authority.der for authority in bundle.x509_authorities)
+        if record.certificate in anchors:
+            return True
+        try:
+            verify_path(
+                record.certificate,
+                record.upstream_chain[1:],
+                anchors=anchors if record.upstream_chain else (),
+                now=self._clock.now(),
+                max_intermediates=MAX_CHAIN_LENGTH - 2,
+            )
+        except InvalidCertificate:
+            return False
+        return True
 
     def install(self, record: X509CARecord, key: PrivateKey) -> None:
         self._ca.activate_x509_authority(
@@ -189,9 +225,12 @@ class JWTKeys(AuthorityKind[JWTKeyRecord]):
     activated = "JWT key activated"
     key_prefix = "JWT-Signer"
 
-    def __init__(self, *, ca: CA, ttl: timedelta, key_type: KeyType) -> None:
+    def __init__(
+        self, *, ca: CA, publisher: JWTKeyPublisher, ttl: timedelta, key_type: KeyType
+    ) -> None:
         self.key_type = key_type
         self._ca = ca
+        self._publisher = publisher
         self._ttl = ttl
 
     def records(self, journal: CAJournal) -> tuple[JWTKeyRecord, ...]:
@@ -214,8 +253,10 @@ class JWTKeys(AuthorityKind[JWTKeyRecord]):
             authority_id=key_id,
             status=AuthorityStatus.PREPARED,
         )
-        authority = JWTAuthority(key_id, record.public_key, not_after)
-        return record, Bundle(self._ca.trust_domain, jwt_authorities=(authority,))
+        published = await self._publisher.publish(
+            JWTAuthority(key_id, record.public_key, not_after)
+        )
+        return record, Bundle(self._ca.trust_domain, jwt_authorities=published)
 
     def public_key(self, record: JWTKeyRecord) -> bytes:
         return record.public_key

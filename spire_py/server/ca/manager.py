@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 from spire_py.crypto.subject import DEFAULT_CA_SUBJECT, CASubject
 from spire_py.errors import SpireError
@@ -15,10 +15,11 @@ from spire_py.model.ca_journal import JWTKeyRecord, X509CARecord
 from spire_py.plugin_api.key_manager import KeyManager, KeyType
 from spire_py.runtime.clock import Clock
 from spire_py.runtime.watch import Watch
-from spire_py.server.ca.authority_kind import JWTKeys, SelfSigned, X509CAIssuer, X509CAs
+from spire_py.server.ca.authority_kind import JWTKeys, OwnBundleOnly, SelfSigned, X509CAs
 from spire_py.server.ca.ca import CA
 from spire_py.server.ca.journal import Journal, JournalStore, load_journal
 from spire_py.server.ca.rotation import Rotation
+from spire_py.server.ca.upstream import UpstreamClient
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import LogLevel, get_logger
@@ -97,6 +98,7 @@ class CAManager:
         journal: Journal,
         x509_cas: Rotation[X509CARecord],
         jwt_keys: Rotation[JWTKeyRecord] | None,
+        upstream: UpstreamClient | None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -105,6 +107,7 @@ class CAManager:
         self._journal = journal
         self._x509_cas = x509_cas
         self._jwt_keys = jwt_keys
+        self._upstream = upstream
         self._failures = RepeatedFailures(log, LogLevel.ERROR)
 
     @classmethod
@@ -116,7 +119,7 @@ class CAManager:
         store: CAStore,
         clock: Clock,
         settings: CASettings = CASettings(),
-        issuer: X509CAIssuer | None = None,
+        upstream: UpstreamClient | None = None,
     ) -> Self:
         """Take up the life where the last process left it; afterwards the CA can sign.
 
@@ -126,7 +129,7 @@ class CAManager:
             store: journal and bundle.
             clock: the present.
             settings: what the operator set.
-            issuer: who signs the CA certificates; None is the CA itself.
+            upstream: who signs the CA certificates; None is the CA itself.
 
         Raises:
             SpireError: keys or datastore cannot be read, or there is no authority that could sign
@@ -144,10 +147,13 @@ class CAManager:
             bundle=bundle,
             clock=clock,
         )
-        issuer = issuer or SelfSigned(ca.trust_domain, settings.ca_subject, settings.ca_ttl)
-        x509_cas = X509CAs(ca=ca, issuer=issuer, key_type=settings.ca_key_type)
+        issuer = upstream or SelfSigned(ca.trust_domain, settings.ca_subject, settings.ca_ttl)
+        x509_cas = X509CAs(ca=ca, issuer=issuer, key_type=settings.ca_key_type, clock=clock)
         jwt_keys = JWTKeys(
-            ca=ca, ttl=settings.ca_ttl, key_type=settings.jwt_key_type or settings.ca_key_type
+            ca=ca,
+            publisher=upstream or OwnBundleOnly(),
+            ttl=settings.ca_ttl,
+            key_type=settings.jwt_key_type or settings.ca_key_type,
         )
         manager = cls(
             store=store,
@@ -157,6 +163,7 @@ class CAManager:
             journal=journal,
             x509_cas=rotate(kind=x509_cas),
             jwt_keys=None if settings.disable_jwt_svids else rotate(kind=jwt_keys),
+            upstream=upstream,
         )
         await manager._begin()
         return manager
@@ -167,6 +174,8 @@ class CAManager:
             tasks.create_task(self._every(_ROTATE_INTERVAL, self.rotate))
             tasks.create_task(self._every(_PRUNE_BUNDLE_INTERVAL, self.prune_bundle))
             tasks.create_task(self._every(_PRUNE_JOURNALS_INTERVAL, self.prune_journals))
+            if self._upstream is not None:
+                tasks.create_task(self._follow_roots(self._upstream))
 
     async def rotate(self) -> None:
         """Do what is due now. What fails is logged, and tried again in the next round."""
@@ -204,6 +213,21 @@ class CAManager:
 
     async def _prune_journals(self) -> None:
         await self._store.prune_ca_journals(self._clock.now() - _KEEP_EXPIRED_JOURNALS)
+
+    async def _follow_roots(self, upstream: UpstreamClient) -> NoReturn:
+        """Add the roots of the authority above to the bundle whenever there are others."""
+        complaint = "Failed to store X.509 roots received by the upstream authority plugin."
+        roots = None
+        while True:
+            try:
+                roots = roots or await upstream.next_roots()
+                await self._bundle.append(roots)
+            except SpireError as error:
+                self._failures.failed(complaint, error)
+                await self._clock.sleep(_ROTATE_INTERVAL)
+            else:
+                roots = None
+                self._failures.succeeded(complaint, "ca_manager_recovered", complaint=complaint)
 
     async def _every(self, interval: timedelta, action: Callable[[], Awaitable[None]]) -> None:
         while True:

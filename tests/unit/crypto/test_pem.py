@@ -53,7 +53,11 @@ KEY_PEM = private_key_to_pem(private_key_to_pkcs8(generate_key("ec-p256")))
     [
         pytest.param("", "no PEM blocks", id="empty"),
         pytest.param("hello", "no PEM blocks", id="no block"),
-        pytest.param(PEM + KEY_PEM, "must be 'CERTIFICATE'", id="a key among them"),
+        pytest.param(
+            PEM + KEY_PEM,
+            'expected block type "CERTIFICATE"; got "PRIVATE KEY"',
+            id="a key among them",
+        ),
         pytest.param(PEM[:-30], "malformed", id="cut off"),
         pytest.param(PEM.replace("MII", "M-I", 1), "malformed", id="bad character"),
         pytest.param(PEM.replace("MII", "M!I", 1), "malformed", id="worse character"),

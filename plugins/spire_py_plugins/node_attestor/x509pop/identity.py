@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.crypto.keys import PrivateKey, public_key_der
-from spire_py.crypto.pem import MAX_PEM_BYTES, pem_to_certificates
+from spire_py.crypto.pem import MAX_PEM_BYTES, load_private_key_block, pem_to_certificates
 from spire_py.errors import InvalidArgument
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
@@ -96,11 +92,4 @@ def _private_key(pem: bytes) -> PrivateKey:
     found = _PRIVATE_KEY.search(pem)
     if found is None:
         raise InvalidArgument("file holds no private key")
-    try:
-        key = load_pem_private_key(found[0], password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        # The cause might quote key material: it is left out on purpose.
-        raise InvalidArgument("private key is malformed or encrypted") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise InvalidArgument("private key must be EC or RSA")
-    return key
+    return load_private_key_block(found[0])

@@ -1,0 +1,1 @@
+"""UpstreamAuthority plugins: what signs the CAs of a server."""
