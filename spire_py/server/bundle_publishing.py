@@ -99,6 +99,9 @@ class _Source:
         bundle = await self._store.get_bundle(self._trust_domain)
         if bundle is None:
             raise FailedPrecondition("trust domain bundle is missing")
+        if not bundle.x509_authorities:
+            # As a webhook's caBundle, nothing at all would mean the system's authorities.
+            raise FailedPrecondition("trust domain bundle has no X.509 authorities")
         return bundle
 
     async def wait_for_other_than(self, bundle: Bundle | None) -> None:
@@ -135,9 +138,11 @@ class _Log:
     def unwatched(self, error: SpireError) -> None:
         self._watch_failures.failed(_UNWATCHED, error)
 
+    def watched(self) -> None:
+        self._watch_failures.succeeded(_UNWATCHED, "published_bundle_is_watched_again")
+
     def changed(self) -> None:
         self._log.info("published_bundle_was_changed")
-        self._watch_failures.succeeded(_UNWATCHED, "published_bundle_is_watched_again")
 
 
 class _NotifierLog(_Log):
@@ -178,6 +183,7 @@ class _Keeper:
         self._clock = clock
         self._log = told
         self._retries = Backoff(initial=_FIRST_RETRY, maximum=_CHECK_INTERVAL, jitter=_JITTER)
+        self._settling = Backoff(initial=_SETTLING, maximum=_CHECK_INTERVAL, jitter=_JITTER)
 
     async def run(self) -> None:
         while True:
@@ -187,28 +193,58 @@ class _Keeper:
                     written = await self._target.publish(self._source.load)
             except (SpireError, TimeoutError) as error:
                 self._log.failed(_told(error))
-                await self._wait(seen, self._retries.next())
+                await first_of(
+                    self._clock.sleep(self._retries.next()),
+                    self._source.wait_for_other_than(seen),
+                )
                 continue
             self._log.succeeded(written)
             self._retries.reset()
-            await self._wait(seen, _spread(_CHECK_INTERVAL), watching=True)
+            await self._watch(seen)
 
-    async def _wait(self, seen: Bundle | None, most: timedelta, *, watching: bool = False) -> None:
-        """Until the bundle is another, the copy was changed, or the time is over."""
-        waits = [self._clock.sleep(most), self._source.wait_for_other_than(seen)]
-        if watching:
-            waits.append(self._wait_for_change())
-        await first_of(*waits)
+    async def _watch(self, seen: Bundle | None) -> None:
+        """Until the bundle is another, the copy was changed, or a minute is over."""
+        change = _Change(self._target, self._log, self._clock, self._settling)
+        await first_of(
+            self._clock.sleep(_spread(_CHECK_INTERVAL)),
+            self._source.wait_for_other_than(seen),
+            change.wait(),
+        )
+        if not change.unwatched:
+            self._log.watched()
+        if not change.noticed:
+            self._settling.reset()
 
-    async def _wait_for_change(self) -> None:
+
+class _Change:
+    """One wait for a change of the copy, and what came of it.
+
+    Args:
+        target: the copy.
+        told: for the log.
+        clock: for the wait after a change.
+        settling: whoever changes it again and again, such as an admission webhook or a server that
+            formats it another way, must not keep us busy.
+    """
+
+    def __init__(self, target: BundleTarget, told: _Log, clock: Clock, settling: Backoff) -> None:
+        self._target = target
+        self._log = told
+        self._clock = clock
+        self._settling = settling
+        self.noticed = False
+        self.unwatched = False
+
+    async def wait(self) -> None:
         try:
             await self._target.wait_for_change()
         except SpireError as error:
+            self.unwatched = True
             self._log.unwatched(error)
             await asyncio.Event().wait()
+        self.noticed = True
         self._log.changed()
-        # Whoever changes it again and again must not keep us busy.
-        await self._clock.sleep(_spread(_SETTLING))
+        await self._clock.sleep(self._settling.next())
 
 
 def _told(error: SpireError | TimeoutError) -> SpireError:

@@ -294,6 +294,9 @@ def _traceback(
 
 def _render(_logger: object, method: str, event: MutableMapping[str, Any]) -> str:
     message = str(event.pop("event", ""))
+    if "event_type" in event:
+        # SPIRE has a fact of the name that is structlog's own for the message.
+        event["event"] = event.pop("event_type")
     return _LOGGING.render(method, message, event)
 
 

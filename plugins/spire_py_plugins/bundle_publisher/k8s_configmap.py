@@ -223,7 +223,8 @@ def _read_refresh_hint(settings: Settings, cluster: str, context: PluginContext)
         context.warnings.append(
             f"refresh_hint of cluster {cluster} is below a minute; SPIRE reads no more often"
         )
-    return max(hint, timedelta())
+    # SPIRE counts whole seconds; what is left of less is no hint.
+    return timedelta(seconds=max(0, hint // timedelta(seconds=1)))
 
 
 def _quote(text: str) -> str:

@@ -60,8 +60,8 @@ async def wait_until_wrong(
     Raises:
         SpireError: they cannot be watched, or the watch has ended.
     """
-    # Without a version, a watch begins with all objects as they are: nothing is missed between
-    # what was written last and now, and no version can be too old.
+    # Without a version, a watch begins with all objects as they are: no edit is missed between what
+    # was written last and now, only a deletion, and no version can be too old.
     watch = client.watch(
         resource, namespace, since="", label_selector=label_selector, field_selector=field_selector
     )

@@ -266,7 +266,7 @@ def _read_clusters(data: Mapping[str, Any], context: PluginContext) -> list[Clus
             table = Settings(merge(block), context)
             cluster, _ = _read_cluster(table)
             if cluster.kubeconfig is None:
-                table.fault("cluster configuration is missing kube_config_file_path")
+                settings.fault("cluster configuration is missing kube_config_file_path")
             table.finish()
             further.append(cluster)
         except InvalidArgument as error:

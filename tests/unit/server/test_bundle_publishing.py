@@ -14,11 +14,12 @@ from spire_py.errors import PermissionDenied, SpireError, Unavailable
 from spire_py.plugin_api.bundle_sink import BundleSink, BundleTarget, LoadBundle
 from spire_py.runtime.watch import Watch
 from spire_py.server.bundle_publishing import BundlePublishing
-from spire_py.spiffe.bundle import Bundle
+from spire_py.spiffe.bundle import Bundle, X509Authority
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import configure_logging
 from tests.fakes.clock import FakeClock
 
+AUTHORITIES = (X509Authority(b"a certificate"),)
 OURS, THEIRS = TrustDomain("example.org"), TrustDomain("other.org")
 
 
@@ -64,7 +65,7 @@ class Store:
     """What the database has, which servers see a little later."""
 
     def __init__(self) -> None:
-        self.bundle: Bundle | None = Bundle(OURS, sequence_number=1)
+        self.bundle: Bundle | None = Bundle(OURS, AUTHORITIES, sequence_number=1)
         self.seen: Watch[Mapping[TrustDomain, Bundle]] = Watch({})
         self.show()
 
@@ -77,7 +78,7 @@ class Store:
         self.seen.set({**bundles, **({OURS: self.bundle} if self.bundle else {})})
 
     def write(self, sequence_number: int) -> None:
-        self.bundle = Bundle(OURS, sequence_number=sequence_number)
+        self.bundle = Bundle(OURS, AUTHORITIES, sequence_number=sequence_number)
         self.show()
 
 
@@ -137,6 +138,7 @@ async def test_a_change_of_the_bundle_is_published_at_once(
     lines = output.getvalue()
     assert 'msg="Notifier handled event"' in lines
     assert "notifier=a" in lines
+    assert 'event="bundle updated"' in lines
     assert 'msg="Bundle published"' in lines
     assert "BundlePublisher=b" in lines
 
@@ -151,8 +153,39 @@ async def test_what_others_did_to_a_copy_is_put_right_within_two_seconds(
             place.touched.set()
             await clock.advance(timedelta(seconds=2))
             assert place.copy == store.bundle
-            assert place.calls == round_ + 2
+            assert place.calls == 2 * round_ + 2
+            # A quiet minute, in which all was well.
+            await clock.advance(timedelta(seconds=75))
     assert output.getvalue().count("published_bundle_was_changed") == 3
+
+
+async def test_who_changes_a_copy_again_and_again_does_not_keep_the_server_busy(
+    store: Store, clock: FakeClock, output: io.StringIO
+) -> None:
+    class Restless(Place):
+        async def wait_for_change(self) -> None:
+            return
+
+    place = Restless("one")
+    async with publishing(store, clock, {"a": Sink(place)}):
+        for _ in range(3600):
+            await clock.advance(timedelta(seconds=1))
+        assert 60 <= place.calls <= 100
+        store.write(2)
+        await clock.advance(timedelta())
+        assert place.copy == store.bundle
+
+
+async def test_a_watch_that_works_again_is_told(
+    store: Store, clock: FakeClock, output: io.StringIO
+) -> None:
+    place = Place("one")
+    place.watch_error = Unavailable("the watch has ended")
+    async with publishing(store, clock, {"a": Sink(place)}):
+        await clock.advance(timedelta(seconds=75))
+        place.watch_error = None
+        await clock.advance(timedelta(seconds=150))
+    assert "published_bundle_is_watched_again" in output.getvalue()
 
 
 async def test_a_copy_is_looked_at_every_minute_or_so_where_nobody_can_watch(
@@ -224,6 +257,11 @@ async def test_without_a_bundle_nothing_is_published(
     async with publishing(store, clock, {"a": Sink(place)}):
         assert place.copy is None
         assert "trust domain bundle is missing" in output.getvalue()
+        store.bundle = Bundle(OURS)
+        store.show()
+        await clock.advance(timedelta())
+        assert place.copy is None
+        assert "trust domain bundle has no X.509 authorities" in output.getvalue()
         store.write(1)
         await clock.advance(timedelta())
         assert place.copy == store.bundle

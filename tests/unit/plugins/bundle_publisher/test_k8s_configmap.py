@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,11 @@ async def test_other_formats_and_a_refresh_hint(
             assert set(second) == {"kty", "crv", "x", "y", "kid"}
         else:
             assert json.loads(content(cluster))["spiffe_refresh_hint"] == 300
+    source.bundle = source.bundle.with_changes(refresh_hint=timedelta(hours=1))
+    for hint in ("900ms", "-5m"):
+        (target,) = make(refresh_hint=hint).targets
+        await target.publish(source.load)
+        assert json.loads(content(cluster))["spiffe_refresh_hint"] == 3600
 
 
 async def test_an_edit_of_someone_else_is_noticed_and_put_right(

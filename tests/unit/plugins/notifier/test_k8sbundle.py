@@ -281,7 +281,7 @@ def test_clusters_are_read_as_in_spire() -> None:
     [
         pytest.param(
             'clusters = [{ namespace = "n" }]',
-            "clusters: cluster configuration is missing kube_config_file_path",
+            "cluster configuration is missing kube_config_file_path",
             id="no kubeconfig",
         ),
         pytest.param("clusters = [5]", "clusters: expected a block", id="no block"),
