@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from spire_py.crypto.keys import PrivateKey
+from spire_py.crypto.keys import PrivateKey, PublicKey
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,19 @@ def issue(
     ips: Sequence[str] = (),
     is_ca: bool = False,
     digital_signature: bool = True,
+    key_encipherment: bool = True,
     key_usage: bool = True,
     key: PrivateKey | None = None,
     not_before: datetime | None = None,
     not_after: datetime | None = None,
     serial_number: int | None = None,
+    path_length: int | None = None,
+    public_key: PublicKey | None = None,
 ) -> Issued:
-    """A certificate signed by `issuer`, or by itself."""
+    """A certificate signed by `issuer`, or by itself.
+
+    With a `public_key` it is for that one, and the key beside it another.
+    """
     now = datetime.now(UTC)
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
@@ -61,14 +67,16 @@ def issue(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
+        .public_key(public_key or key.public_key())
         .serial_number(serial_number or x509.random_serial_number())
         .not_valid_before(not_before or now - timedelta(hours=1))
         .not_valid_after(not_after or now + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=path_length), critical=True)
     )
     if key_usage:
-        builder = builder.add_extension(_usage(is_ca, digital_signature), critical=True)
+        builder = builder.add_extension(
+            _usage(is_ca, digital_signature, key_encipherment), critical=True
+        )
     if uris or ips:
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri) for uri in uris]
         names += [x509.IPAddress(ip_address(ip)) for ip in ips]
@@ -76,11 +84,11 @@ def issue(
     return Issued(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
 
 
-def _usage(is_ca: bool, digital_signature: bool) -> x509.KeyUsage:
+def _usage(is_ca: bool, digital_signature: bool, key_encipherment: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,
         content_commitment=False,
-        key_encipherment=True,
+        key_encipherment=key_encipherment,
         data_encipherment=False,
         key_agreement=False,
         key_cert_sign=is_ca,

@@ -12,8 +12,10 @@ from spire_py_plugins.key_manager.disk import DiskKeyManager
 
 from spire_py.errors import Unavailable
 from spire_py.plugin_api.key_manager import KeyManager, KeyType, ManagedKey
+from spire_py.plugin_api.upstream_authority import UpstreamAuthority
 from spire_py.server.ca.ca import CA, SVIDDefaults
 from spire_py.server.ca.manager import CAManager, CASettings
+from spire_py.server.ca.upstream import UpstreamClient
 from spire_py.server.datastore.store import Datastore
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
@@ -118,8 +120,10 @@ class World:
         *,
         settings: CASettings | None = None,
         defaults: SVIDDefaults | None = None,
+        upstream: UpstreamAuthority | None = None,
     ) -> Server:
         """Start the server of this name; it finds what an earlier process of it left."""
+        settings = settings or CASettings()
         ca = CA(
             trust_domain=TRUST_DOMAIN,
             clock=self.clock,
@@ -133,7 +137,16 @@ class World:
             key_manager=FaultyKeyManager(self.key_manager(name), self.faults),
             store=store,
             clock=self.clock,
-            settings=settings or CASettings(),
+            settings=settings,
+            upstream=UpstreamClient(
+                upstream,
+                "disk",
+                trust_domain=TRUST_DOMAIN,
+                subject=settings.ca_subject,
+                ttl=settings.ca_ttl,
+            )
+            if upstream
+            else None,
         )
         return Server(ca, manager)
 
