@@ -1,21 +1,17 @@
-"""Node attestation: how an agent without an SVID gets one (features C6, C9, O12)."""
+"""Node attestation: how an agent without an SVID gets one (features C6, C9)."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
-from datetime import timedelta
-from typing import TypeVar
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import agent_pb2, bundle_pb2
 from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, next_key
 from spire_py.crypto.csr import make_csr
-from spire_py.errors import Internal, InvalidArgument, PermissionDenied, SpireError
+from spire_py.errors import Internal, InvalidArgument
 from spire_py.plugin_api.key_manager import KeyManager, ManagedKey
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
-from spire_py.runtime.backoff import Backoff
-from spire_py.runtime.clock import Clock
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 from spire_py.telemetry.logs import get_logger
@@ -24,12 +20,9 @@ from spire_py.wire.bundles import known_bundle_from_pb
 
 log = get_logger("attestor")
 
-T = TypeVar("T")
-
 MAX_CHALLENGES = 32
 _CALL_TIMEOUT_SECONDS = 30.0
 _ATTEST_TIMEOUT_SECONDS = 60.0
-_FIRST_RETRY = timedelta(seconds=5)
 
 _ATTEST = "/spire.api.server.agent.v1.Agent/AttestAgent"
 _GET_BUNDLE = "/spire.api.server.bundle.v1.Bundle/GetBundle"
@@ -107,7 +100,6 @@ async def attest_first(
     Raises:
         SpireError: any step failed.
     """
-    log.info("SVID is not found. Starting node attestation")
     key = await next_key(keys, current)
     issued = await attest_over(channel, attestor, make_csr(key.private_key))
     svid = AgentSVID.from_chain(issued.chain, key, reattestable=issued.reattestable)
@@ -134,32 +126,3 @@ class Reattestation:
         """Attest; raises what `attest_over` raises."""
         async with aclosing(self._open_channel()) as channel:
             return await attest_over(channel, self._attestor, csr)
-
-
-async def retry(
-    attempt: Callable[[], Awaitable[T]],
-    *,
-    clock: Clock,
-    give_up_after: timedelta,
-    message: str,
-    final: tuple[type[SpireError], ...] = (PermissionDenied,),
-) -> T:
-    """Try until it succeeds, with growing waits that begin at 5 s (feature O12).
-
-    Raises:
-        PermissionDenied: the server says no: at once; so do all of `final`.
-        SpireError: the last error, once the next try would come after `give_up_after`.
-    """
-    backoff = Backoff(initial=_FIRST_RETRY, maximum=24 * _FIRST_RETRY)
-    deadline = clock.monotonic() + give_up_after.total_seconds()
-    while True:
-        try:
-            return await attempt()
-        except final:
-            raise
-        except SpireError as error:
-            wait = backoff.next()
-            if clock.monotonic() + wait.total_seconds() > deadline:
-                raise
-            log.warning(message, error=str(error), retry_interval=f"{wait.total_seconds():.3f}s")
-        await clock.sleep(wait)

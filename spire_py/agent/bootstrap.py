@@ -10,6 +10,7 @@ from datetime import timedelta
 from spire_py.agent.agent_svid import KEY_IDS, AgentSVID
 from spire_py.agent.attestation import attest_first, fetch_bundle_over
 from spire_py.agent.server_connection import ServerAddress, open_channel, open_insecure_channel
+from spire_py.agent.starting import NoTrustBundle
 from spire_py.agent.storage import AgentStorage
 from spire_py.agent.trust_bundle import bundle_of, fetch_trust_bundle
 from spire_py.config.agent import AgentSection
@@ -21,13 +22,14 @@ from spire_py.plugin_api.key_manager import KeyManager, ManagedKey
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
 from spire_py.runtime.clock import Clock
 from spire_py.spiffe.bundle import Bundle
-from spire_py.telemetry.logs import get_logger
+from spire_py.telemetry.logs import LogLevel, get_logger
 from spire_py.transport import Channel
 
 log = get_logger("attestor")
 
 USE_BOOTSTRAP = 1
 USE_REBOOTSTRAP = 2
+_LOUD_TRIES = 5
 _CLOCK_SKEW = timedelta(seconds=1)
 
 
@@ -79,6 +81,7 @@ class Bootstrap:
         self._keys = keys
         self._storage = storage
         self._clock = clock
+        self._tries = 0
         self._attested: AgentSVID | None = None
         """Should a later step fail, the next try begins there: a join token is good for one."""
 
@@ -88,11 +91,12 @@ class Bootstrap:
         Raises:
             SpireError: attestation failed, or there is no bundle to begin with.
         """
+        self._tries += 1
         bundle = await self._load_bundle()
         if bundle is None:
-            log.info("Bundle is not found")
+            self._tell(LogLevel.INFO, "Bundle is not found")
         else:
-            log.info("Bundle loaded", trust_domain_id=str(bundle.trust_domain.id))
+            self._tell(LogLevel.INFO, "Bundle loaded", trust_domain_id=str(bundle.trust_domain.id))
         keys = await self._keys.get_keys()
         svid, key = self._load_svid({name: keys[name] for name in KEY_IDS if name in keys})
         if svid is None:
@@ -110,6 +114,7 @@ class Bootstrap:
         """Attest and get the newest bundle over the same connection."""
         async with aclosing(self._attestation_channel(bundle)) as channel:
             if self._attested is None:
+                self._tell(LogLevel.INFO, "SVID is not found. Starting node attestation")
                 self._attested = await attest_first(channel, self._attestor, self._keys, key)
             newest = await fetch_bundle_over(channel, self._config.trust_domain)
         return self._attested, newest
@@ -118,7 +123,10 @@ class Bootstrap:
         stored = self._storage.data.bundle
         if stored:
             return bundle_of(self._config.trust_domain, stored)
-        return await fetch_trust_bundle(self._config)
+        try:
+            return await fetch_trust_bundle(self._config)
+        except SpireError as error:
+            raise NoTrustBundle(error.message) from error
 
     def _load_svid(self, keys: dict[str, ManagedKey]) -> tuple[AgentSVID | None, ManagedKey | None]:
         """The stored SVID if it is good, and the key whose slot is to be left alone."""
@@ -127,7 +135,9 @@ class Bootstrap:
             return None, None
         if not data.svid:
             if keys:
-                log.warning("Keys recovered, but no SVID found. Generating new keypair")
+                self._tell(
+                    LogLevel.WARNING, "Keys recovered, but no SVID found. Generating new keypair"
+                )
             return None, None
         wanted = CertificateFacts(data.svid[0]).public_key_der
         key = next(
@@ -136,16 +146,21 @@ class Bootstrap:
         if key is None:
             which = "SVID key found" if keys else "keys found"
             sentence = f"SVID recovered, but no {which}. Generating new keypair"
-            log.warning(sentence)
+            self._tell(LogLevel.WARNING, sentence)
             return None, None
         svid = AgentSVID.from_chain(data.svid, key, reattestable=data.reattestable)
         if self._clock.now() + _CLOCK_SKEW >= svid.not_after:
-            log.warning(
+            self._tell(
+                LogLevel.WARNING,
                 "SVID key recovered, but SVID is expired. Generating new keypair",
                 expiry=svid.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
             )
             return None, key
         return svid, key
+
+    def _tell(self, level: LogLevel, sentence: str, **facts: str) -> None:
+        """Log what each try begins with, as long as it is news."""
+        log.log(level if self._tries <= _LOUD_TRIES else LogLevel.DEBUG, sentence, **facts)
 
     def _attestation_channel(self, bundle: Bundle | None) -> Channel:
         if bundle is None:

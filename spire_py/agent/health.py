@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class WorkloadAPIProbe:
         self._socket_path = socket_path
         self.started = False
         """Set once the socket is open."""
+        self.obstacle: Callable[[], str] = str
+        """Tells what the start has met with; empty where nothing is known."""
         self._search: asyncio.Task[str] | None = None
 
     async def fault(self) -> str:
@@ -64,6 +67,12 @@ class WorkloadAPIProbe:
             return str(error)
         return ""
 
+    def _not_yet(self) -> dict[str, str]:
+        obstacle = self.obstacle()
+        # The first is SPIRE's.
+        details = {"make_new_x509_err": "workload api is unavailable"}
+        return {**details, "start": obstacle} if obstacle else details
+
     async def is_healthy(self) -> bool:
         """For gRPC's health service."""
         fault = await self.fault()
@@ -75,7 +84,13 @@ class WorkloadAPIProbe:
     async def state(self) -> HealthState:
         """For the health listener."""
         if not self.started:
-            return HealthState(live=True, ready=False, started=False)
+            return HealthState(
+                live=True,
+                ready=False,
+                started=False,
+                live_details={},
+                ready_details=self._not_yet(),
+            )
         fault = await self.fault()
         details = {"make_new_x509_err": fault} if fault else {}
         return HealthState(

@@ -14,7 +14,7 @@ from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, SVIDKeeper
 from spire_py.agent.api.debug import AgentFacts, DebugAPI
 from spire_py.agent.api.explain import ExplainAPI
 from spire_py.agent.api.logger import LoggerAPI
-from spire_py.agent.attestation import Reattestation, retry
+from spire_py.agent.attestation import Reattestation
 from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or, store_identity
 from spire_py.agent.change_listener import ChangeListener
 from spire_py.agent.endpoints import agent_services, serve_admin, serve_endpoints
@@ -24,6 +24,7 @@ from spire_py.agent.rebootstrap import Rebootstrap, Rebootstrapping
 from spire_py.agent.rotation import RotationStrategy
 from spire_py.agent.server_client import ServerClient
 from spire_py.agent.server_connection import ServerAddress, open_channel
+from spire_py.agent.starting import Start
 from spire_py.agent.storage import AgentStorage
 from spire_py.agent.svid_refresher import SVIDRefresher
 from spire_py.agent.sync import Synchronizer
@@ -44,6 +45,7 @@ from spire_py.telemetry.logs import (
     get_logger,
     log_config_warnings,
 )
+from spire_py.transport.dialer import join_host_port
 from spire_py.transport.health import serve_health
 from spire_py.version import SPIRE_VERSION
 
@@ -93,7 +95,9 @@ async def _run(config: AgentConfig, clock: Clock, levels: LogLevels) -> None:
         asyncio.TaskGroup() as tasks,
         _health(config.health_checks, probe, tasks, clock),
     ):
-        await Agent(section, plugins, storage, clock, levels).run(probe)
+        agent = Agent(section, plugins, storage, clock, levels)
+        probe.obstacle = lambda: agent.obstacle
+        await agent.run(probe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,11 +152,20 @@ class Agent:
         )
         self._attestor = join_token_or(plugins.node_attestor, config.read_join_token())
         self._strategy = RotationStrategy(config.availability_target or timedelta())
-        self._give_up_after = (
-            _GIVE_UP_AFTER
-            if config.rebootstrap_mode == "never"
-            else _GIVE_UP_AFTER_WITH_REBOOTSTRAP
+        self._start = Start(
+            server=join_host_port(config.server_address, config.server_port),
+            clock=clock,
+            give_up_after=(
+                _GIVE_UP_AFTER
+                if config.rebootstrap_mode == "never"
+                else _GIVE_UP_AFTER_WITH_REBOOTSTRAP
+            ),
         )
+
+    @property
+    def obstacle(self) -> str:
+        """What keeps the agent from serving; empty where nothing does, or nothing is known yet."""
+        return self._start.obstacle
 
     async def run(self, probe: WorkloadAPIProbe) -> None:
         """Get an identity, learn the entries, then serve until cancelled.
@@ -256,12 +269,7 @@ class Agent:
                 await rebootstrap.forget_bundle_if_due(error)
                 raise
 
-        return await retry(
-            attempt,
-            clock=self._clock,
-            give_up_after=self._give_up_after,
-            message="Failed to retrieve attestation result",
-        )
+        return await self._start.retry(attempt, message="Failed to retrieve attestation result")
 
     async def _first_sync(self, client: ServerClient, parts: _Parts) -> None:
         async def sync() -> None:
@@ -278,12 +286,12 @@ class Agent:
             await client.post_status(SPIRE_VERSION)
         except SpireError as error:
             log.error("Failed to post agent status", error=str(error))
-        await retry(
+        await self._start.retry(
             sync,
-            clock=self._clock,
-            give_up_after=self._give_up_after,
             message="Failed to initialize manager",
             final=(PermissionDenied, Rebootstrapping),
+            # With an SVID that is over, the server may look as if it were away.
+            may_wait=lambda: parts.keeper.svid.not_after > self._clock.now(),
         )
 
     def _rebootstrap(self, last_success: Callable[[], datetime | None]) -> Rebootstrap:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from spire_py.errors import SpireError, Unavailable
+from spire_py.errors import Internal, SpireError
 from tests.integration.agent.world import World
 
 MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-async def away() -> AsyncIterator[World]:
-    """An agent whose server is not there."""
-    with tempfile.TemporaryDirectory(prefix="sp") as folder:
-        made = World(Path(folder))
-        await made.server.start()
-        await made.server.stop()
-        yield made
+async def failing(world: World) -> World:
+    """An agent whose server is there, and fails."""
+    world.server.attest_error = Internal("failed to attest: the API server is away")
+    return world
 
 
 async def tries_for(world: World, task: asyncio.Task[None], limit: timedelta) -> timedelta:
@@ -39,18 +33,30 @@ async def tries_for(world: World, task: asyncio.Task[None], limit: timedelta) ->
     return world.clock.now() - begun
 
 
-async def test_it_is_a_minute(away: World) -> None:
-    task = away.start()
+async def test_it_is_a_minute(failing: World) -> None:
+    task = failing.start()
     # The last try is the last that begins within the minute: waits are 5, 7.5, 11.3 and 16.9 s.
-    assert timedelta(seconds=30) < await tries_for(away, task, 10 * MINUTE) <= MINUTE
-    with pytest.raises(Unavailable):
+    assert timedelta(seconds=30) < await tries_for(failing, task, 10 * MINUTE) <= MINUTE
+    with pytest.raises(Internal):
         await task
 
 
-async def test_it_is_a_day_where_the_agent_may_begin_anew(away: World) -> None:
-    away.bootstrap += '\nrebootstrap_mode = "auto"'
-    task = away.start()
-    assert await tries_for(away, task, 10 * MINUTE) == 10 * MINUTE
+async def test_it_is_a_day_where_the_agent_may_begin_anew(failing: World) -> None:
+    failing.bootstrap += '\nrebootstrap_mode = "auto"'
+    task = failing.start()
+    assert await tries_for(failing, task, 10 * MINUTE) == 10 * MINUTE
+    task.cancel()
+    with suppress(asyncio.CancelledError, SpireError):
+        await task
+
+
+async def test_a_server_that_is_not_there_is_waited_for(world: World) -> None:
+    await world.server.stop()
+    task = world.start()
+    assert await tries_for(world, task, 10 * MINUTE) == 10 * MINUTE
+    await world.server.start()
+    await tries_for(world, task, MINUTE)
+    assert world.server.serials
     task.cancel()
     with suppress(asyncio.CancelledError, SpireError):
         await task

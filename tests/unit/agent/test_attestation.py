@@ -1,27 +1,22 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
 
 import pytest
 
 from spire_py._proto.spire.api import types_pb2
 from spire_py._proto.spire.api.server import agent_pb2
-from spire_py.agent.attestation import attest_over, own_bundle_from_pb, retry
+from spire_py.agent.attestation import attest_over, own_bundle_from_pb
 from spire_py.agent.bootstrap import JoinTokenAttestor
 from spire_py.errors import (
     Internal,
     InvalidArgument,
     PermissionDenied,
-    SpireError,
-    Unavailable,
 )
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
 from spire_py.spiffe.bundle import Bundle
 from spire_py.transport import CallContext, Service
 from spire_py.wire.bundles import bundle_to_pb
-from tests.fakes.clock import FakeClock
 from tests.unit.agent.builders import EXAMPLE, OTHER, Authority
 from tests.unit.agent.sockets import channel_to
 
@@ -141,45 +136,3 @@ def test_the_own_bundle_is_what_it_should_be() -> None:
 def test_a_bundle_that_would_cut_us_off_is_refused(bundle: Bundle) -> None:
     with pytest.raises(InvalidArgument):
         own_bundle_from_pb(bundle_to_pb(bundle), EXAMPLE)
-
-
-class TestRetry:
-    def start(
-        self, clock: FakeClock, errors: list[SpireError]
-    ) -> tuple[asyncio.Task[str], list[float]]:
-        tries: list[float] = []
-
-        async def attempt() -> str:
-            tries.append(clock.monotonic())
-            if errors:
-                raise errors.pop(0)
-            return "done"
-
-        work = retry(
-            attempt, clock=clock, give_up_after=timedelta(minutes=1), message="Failed to try"
-        )
-        return asyncio.create_task(work), tries
-
-    async def test_it_ends_with_the_first_success(self) -> None:
-        clock = FakeClock()
-        task, tries = self.start(clock, [Unavailable("away")] * 2)
-        await clock.advance(timedelta(seconds=30))
-        assert await task == "done"
-        assert len(tries) == 3
-        assert 4.5 <= tries[1] <= 5.5
-        assert 6.7 <= tries[2] - tries[1] <= 8.3
-
-    async def test_it_gives_up_after_a_while(self) -> None:
-        clock = FakeClock()
-        task, tries = self.start(clock, [Unavailable("away")] * 100)
-        await clock.advance(timedelta(minutes=2))
-        with pytest.raises(Unavailable):
-            await task
-        assert tries[-1] < 60
-
-    async def test_a_refusal_is_final(self) -> None:
-        clock = FakeClock()
-        task, tries = self.start(clock, [PermissionDenied("no")])
-        with pytest.raises(PermissionDenied):
-            await task
-        assert len(tries) == 1
