@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -12,6 +12,7 @@ from tests.fakes.kubernetes import kinds
 from tests.fakes.kubernetes.errors import Refusal, bad_request
 from tests.fakes.kubernetes.kinds import Kind
 from tests.fakes.kubernetes.patches import APPLY, JSON_PATCH, MERGE, STRATEGIC
+from tests.fakes.kubernetes.rbac import Action, Rules
 from tests.fakes.kubernetes.selectors import matcher
 from tests.fakes.kubernetes.store import Document, Key, Store
 from tests.fakes.kubernetes.tokens import InvalidToken, Tokens
@@ -52,16 +53,6 @@ class Target:
         return Key(self.kind, self.namespace, self.name)
 
 
-@dataclass
-class Rules:
-    """RBAC, upside down: all is allowed but what is denied, as `("get", "nodes")`."""
-
-    denied: set[tuple[str, str]] = field(default_factory=set)
-
-    def allows(self, verb: str, plural: str) -> bool:
-        return (verb, plural) not in self.denied
-
-
 class API:
     """Answers requests of callers who are known."""
 
@@ -76,7 +67,17 @@ class API:
         self.closing = threading.Event()
 
     def check_access(self, user: str, verb: str, target: Target) -> None:
-        if self._rules.allows(verb, target.kind.plural):
+        if target.kind is kinds.ACCESS_REVIEWS:
+            # Everybody may ask about themselves (`system:basic-user`).
+            return
+        fields = dict(
+            term.split("=", 1)
+            for term in target.query.get("fieldSelector", "").split(",")
+            if "=" in term
+        )
+        name = target.name or fields.get("metadata.name", "")
+        action = Action(verb, target.kind.group, target.kind.plural, target.namespace, name)
+        if self._rules.allows(user, action):
             return
         where = f'in the namespace "{target.namespace}"' if target.namespace else ""
         raise Refusal(
@@ -104,7 +105,7 @@ class API:
             self._store.delete(target.key)
             return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}
         if verb == "patch":
-            return self._patch(target, body, content_type, manager)
+            return self._patch(user, target, body, content_type, manager)
         if not isinstance(body, dict):
             raise bad_request("the object provided is unrecognized")
         if verb == "update":
@@ -116,8 +117,9 @@ class API:
             return {**body, "status": self._review(body.get("spec") or {})}
         if target.kind is kinds.ACCESS_REVIEWS:
             wanted = (body.get("spec") or {}).get("resourceAttributes") or {}
-            allowed = self._rules.allows(wanted.get("verb", ""), wanted.get("resource", ""))
-            return {**body, "status": {"allowed": allowed}}
+            names = ("verb", "group", "resource", "namespace", "name")
+            action = Action(*(wanted.get(name, "") for name in names))
+            return {**body, "status": {"allowed": self._rules.allows(user, action)}}
         if target.kind.namespaced and not target.namespace:
             raise bad_request("the namespace is missing")
         return self._store.create(target.kind, target.namespace, body, manager or "update")
@@ -137,11 +139,13 @@ class API:
         return {"authenticated": True, "user": user, "audiences": audiences}
 
     def _patch(
-        self, target: Target, body: Any, content_type: str, manager: str
+        self, user: str, target: Target, body: Any, content_type: str, manager: str
     ) -> tuple[int, Document]:
         if content_type == APPLY:
             if not isinstance(body, dict):
                 raise bad_request("the object provided is unrecognized")
+            if not self._store.has(target.key):
+                self.check_access(user, "create", target)
             force = target.query.get("force") == "true"
             document, is_new = self._store.apply(target.key, body, manager, force)
             return (201 if is_new else 200), document

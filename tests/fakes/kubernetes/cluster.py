@@ -11,11 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.fakes.kubernetes.api import API, Rules
+from tests.fakes.kubernetes.api import API
 from tests.fakes.kubernetes.certificates import ClusterCA
 from tests.fakes.kubernetes.faults import Faults
 from tests.fakes.kubernetes.http import Server
 from tests.fakes.kubernetes.kinds import CONFIG_MAPS, NAMESPACES, NODES, PODS, Kind
+from tests.fakes.kubernetes.rbac import Rules
 from tests.fakes.kubernetes.store import Document, Key, Store
 from tests.fakes.kubernetes.tokens import API_AUDIENCE, Tokens
 

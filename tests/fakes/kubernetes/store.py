@@ -69,6 +69,10 @@ class Store:
                 raise not_found(key.kind.resource, key.name)
             return copy.deepcopy(self._objects[key])
 
+    def has(self, key: Key) -> bool:
+        with self._condition:
+            return key in self._objects
+
     def list(self, kind: Kind, namespace: str, matches: Matches) -> tuple[list[Document], int]:
         with self._condition:
             found = [
