@@ -29,6 +29,7 @@ FOUND_ONLY = {
     "spire-agent": "SPIRE_AGENT_BIN",
     "openssl": "OPENSSL_BIN",
     "dockerd": "DOCKERD_BIN",
+    "dbus-daemon": "DBUS_DAEMON_BIN",
 }
 
 
