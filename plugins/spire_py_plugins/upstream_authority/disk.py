@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from spire_py.crypto.certificate import CertificateFacts, InvalidCertificate
 from spire_py.crypto.certificate_path import verify_path
@@ -28,6 +30,9 @@ from spire_py.telemetry.logs import get_logger
 _BACKDATE = timedelta(seconds=10)
 _DEFAULT_TTL = timedelta(hours=1)
 _LOOK_INTERVAL = timedelta(seconds=10)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 log = get_logger("upstream_authority.disk")
 
@@ -72,27 +77,38 @@ class DiskAuthority(UpstreamAuthority):
         self._clock = clock or SystemClock()
         self._ca: UpstreamCA | None = None
         self._told: tuple[bytes, ...] = ()
+        # A disk that does not answer must not take the threads that others need.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="upstream")
 
     async def open(self) -> None:
         self._ca = await self._load()
-        await asyncio.to_thread(_warn_of_open_key, self._config.key)
+        await self._in_thread(_warn_of_open_key, self._config.key)
 
     async def mint_x509_ca(self, csr: bytes, preferred_ttl: timedelta) -> MintedX509CA:
         upstream = await self._reload()
-        return await asyncio.to_thread(self._sign, upstream, csr, preferred_ttl)
+        return await self._in_thread(self._sign, upstream, csr, preferred_ttl)
 
     async def next_roots(self) -> tuple[bytes, ...]:
         if self._config.bundle is None:
             return await super().next_roots()
         while True:
             await self._clock.sleep(_LOOK_INTERVAL)
-            roots = await asyncio.to_thread(_load_bundle, self._config.bundle)
+            roots = await self._in_thread(_load_bundle, self._config.bundle)
             if roots != self._told:
                 self._told = roots
                 return roots
 
+    async def aclose(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(
+        self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, partial(function, *arguments, **named))
+
     async def _load(self) -> UpstreamCA:
-        return await asyncio.to_thread(load, self._config, self._clock.now())
+        return await self._in_thread(load, self._config, self._clock.now())
 
     async def _reload(self) -> UpstreamCA:
         try:

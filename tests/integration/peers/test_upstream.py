@@ -90,6 +90,8 @@ def test_files_hold_the_chain_leaf_first_and_the_root(stack: Stack, tmp_path: Pa
     chain, bundle = fetched(stack, tmp_path)
     assert common_names(chain) == ["", "", "lower"]
     assert common_names(bundle) == ["root"]
+    ca = CertificateFacts(chain[1].public_bytes(Encoding.DER))
+    assert ca.uris == (f"spiffe://{TRUST_DOMAIN}",)
     for lower, upper in zip(chain, [*chain[1:], *bundle], strict=True):
         lower.verify_directly_issued_by(upper)
     trust_domain = TrustDomain(TRUST_DOMAIN)
