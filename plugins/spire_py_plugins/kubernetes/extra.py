@@ -1,22 +1,14 @@
-"""The libraries that the client needs are an extra, because most servers and agents need none."""
+"""The extra `kubernetes`, which the client's libraries are."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-from spire_py.errors import InvalidArgument
-
-_LIBRARIES = ("httpx2", "yaml")
+from spire_py_plugins.extras import require_libraries
 
 
 def require_extra() -> None:
     """To be called by a plugin's `configure`, so that a lack shows at once.
 
     Raises:
-        InvalidArgument: the extra `kubernetes` is not installed.
+        InvalidArgument: the extra is not installed.
     """
-    missing = [name for name in _LIBRARIES if find_spec(name) is None]
-    if missing:
-        raise InvalidArgument(
-            f"the plugin needs {' and '.join(missing)}: pip install 'spire-py[kubernetes]'"
-        )
+    require_libraries("kubernetes", "httpx2", "yaml")
