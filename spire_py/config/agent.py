@@ -87,6 +87,7 @@ def load_agent_config(
     expand_env: bool = False,
     overrides: Mapping[str, str] | None = None,
     mounted_bundles: Path = MOUNTED_BUNDLES,
+    runs_here: bool = True,
 ) -> AgentConfig:
     """Read and check the agent's file.
 
@@ -95,6 +96,8 @@ def load_agent_config(
         expand_env: replace variables of the environment first.
         overrides: values by flag or by key, see `OVERRIDES`; they win over the file.
         mounted_bundles: where to look for a trust bundle when none is configured.
+        runs_here: False where the file is only looked at: that the mounted bundle is not on this
+            machine is no fault of the file then.
 
     Raises:
         NotFound: there is no such file.
@@ -102,7 +105,10 @@ def load_agent_config(
         InvalidArgument: the file cannot be read or parsed.
     """
     return read_agent_config(
-        load(path, expand_env).body, overrides=overrides, mounted_bundles=mounted_bundles
+        load(path, expand_env).body,
+        overrides=overrides,
+        mounted_bundles=mounted_bundles,
+        runs_here=runs_here,
     )
 
 
@@ -111,12 +117,13 @@ def read_agent_config(
     *,
     overrides: Mapping[str, str] | None = None,
     mounted_bundles: Path = MOUNTED_BUNDLES,
+    runs_here: bool = True,
 ) -> AgentConfig:
     """As `load_agent_config`, from what was parsed already."""
     reader = Reader()
     body = override(body, "agent", overrides or {}, OVERRIDES, reader)
     file = reader.read(_File, body)
-    agent = _with_mounted_bundle(file.agent, mounted_bundles, reader)
+    agent = _with_mounted_bundle(file.agent, mounted_bundles, reader, runs_here)
     check_shared(file.health_checks, file.telemetry, reader)
     check_bootstrap(agent, reader)
     check_agent(agent, reader)
@@ -148,7 +155,9 @@ def _has_bootstrap(agent: AgentSection) -> bool:
     )
 
 
-def _with_mounted_bundle(agent: AgentSection, mounted: Path, reader: Reader) -> AgentSection:
+def _with_mounted_bundle(
+    agent: AgentSection, mounted: Path, reader: Reader, runs_here: bool
+) -> AgentSection:
     """Take the bundle that guides mount, where none is configured (SPIRE refuses to start)."""
     if _has_bootstrap(agent):
         return agent
@@ -163,10 +172,18 @@ def _with_mounted_bundle(agent: AgentSection, mounted: Path, reader: Reader) -> 
             return agent.model_copy(
                 update={"trust_bundle_path": str(path), "trust_bundle_format": bundle_format}
             )
-    reader.fault(
-        "trust_bundle_path, trust_bundle_url, or trust_bundle_spiffe_workload_api must be "
-        "configured unless insecure_bootstrap is set; "
-        f"nor is there {' or '.join(str(mounted / name) for name, _ in _MOUNTED)}",
-        "agent",
-    )
+    places = " or ".join(str(mounted / name) for name, _ in _MOUNTED)
+    if runs_here:
+        reader.fault(
+            "trust_bundle_path, trust_bundle_url, or trust_bundle_spiffe_workload_api must be "
+            f"configured unless insecure_bootstrap is set; nor is there {places}",
+            "agent",
+        )
+    else:
+        reader.warn(
+            "no trust bundle is configured: the agent will start only where there is "
+            f"{places}; please set trust_bundle_path, trust_bundle_url, or "
+            "trust_bundle_spiffe_workload_api",
+            "agent",
+        )
     return agent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from spire_py.catalog import check_agent_plugins
 from spire_py.cli.command import Command
 from spire_py.cli.daemon import config_flags, read_config_flags, run_daemon, validate_config
@@ -33,9 +35,9 @@ FLAGS = (
 )
 
 
-def _load(flags: Flags) -> AgentConfig:
+def _load(flags: Flags, *, runs_here: bool = True) -> AgentConfig:
     path, expand_env, overrides = read_config_flags(flags)
-    return load_agent_config(path, expand_env=expand_env, overrides=overrides)
+    return load_agent_config(path, expand_env=expand_env, overrides=overrides, runs_here=runs_here)
 
 
 def _run(flags: Flags) -> int:
@@ -45,7 +47,7 @@ def _run(flags: Flags) -> int:
 
 
 def _validate(flags: Flags) -> int:
-    return validate_config("agent", flags, _load, check_agent_plugins)
+    return validate_config("agent", flags, partial(_load, runs_here=False), check_agent_plugins)
 
 
 RUN = Command("run", "Runs the agent", FLAGS, _run, error_prefix="")
