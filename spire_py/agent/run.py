@@ -31,7 +31,7 @@ from spire_py.agent.sync import Synchronizer
 from spire_py.agent.taint import TaintResponder
 from spire_py.agent.workload_attestation import WorkloadAttestation
 from spire_py.agent.workload_cache import WorkloadCache
-from spire_py.catalog import AgentPlugins, load_agent_plugins
+from spire_py.catalog import AgentPlugins, Surroundings, load_agent_plugins
 from spire_py.config.agent import AgentConfig, AgentSection
 from spire_py.config.shared import HealthChecks
 from spire_py.errors import PermissionDenied, SpireError
@@ -93,7 +93,8 @@ async def _run(config: AgentConfig, clock: Clock, levels: LogLevels) -> None:
     async with (
         load_agent_plugins(config) as plugins,
         asyncio.TaskGroup() as tasks,
-        _health(config.health_checks, probe, tasks, clock),
+        _surroundings(section, plugins, tasks, clock) as surroundings,
+        _health(config.health_checks, probe, surroundings, tasks, clock),
     ):
         agent = Agent(section, plugins, storage, clock, levels)
         probe.obstacle = lambda: agent.obstacle
@@ -405,8 +406,30 @@ class _Store:
 
 
 @asynccontextmanager
+async def _surroundings(
+    config: AgentSection, plugins: AgentPlugins, tasks: asyncio.TaskGroup, clock: Clock
+) -> AsyncIterator[Surroundings]:
+    """Find out what the plugins lack, from before the attestation on."""
+    by_token = bool(config.join_token or config.join_token_file)
+    surroundings = Surroundings(
+        # With a join token, the node attestor of the plugins has nothing to do.
+        (each for each in plugins.loaded if not (by_token and each.config.type == "NodeAttestor")),
+        clock=clock,
+    )
+    asking = tasks.create_task(surroundings.run(), name="surroundings")
+    try:
+        yield surroundings
+    finally:
+        asking.cancel()
+
+
+@asynccontextmanager
 async def _health(
-    config: HealthChecks, probe: WorkloadAPIProbe, tasks: asyncio.TaskGroup, clock: Clock
+    config: HealthChecks,
+    probe: WorkloadAPIProbe,
+    surroundings: Surroundings,
+    tasks: asyncio.TaskGroup,
+    clock: Clock,
 ) -> AsyncIterator[None]:
     """Live and ready over HTTP, where configured, from before the attestation on."""
     if not config.listener_enabled:
@@ -414,6 +437,7 @@ async def _health(
         return
     registry = HealthRegistry(clock=clock)
     registry.add("agent", probe.state)
+    registry.add_remarks("plugins", surroundings.missing)
     async with serve_health(config, registry):
         checks = tasks.create_task(registry.run(), name="health checks")
         try:

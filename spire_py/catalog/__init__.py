@@ -10,10 +10,12 @@ from spire_py.catalog.plugins import (
     load_agent_plugins,
     load_server_plugins,
 )
+from spire_py.catalog.surroundings import Surroundings
 
 __all__ = [
     "AgentPlugins",
     "ServerPlugins",
+    "Surroundings",
     "check_agent_plugins",
     "check_server_plugins",
     "load_agent_plugins",

@@ -6,23 +6,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, cast
+from typing import cast
 
 from spire_py.config.plugins import PluginConfig
 from spire_py.config.problems import ConfigProblems, ConfigWarning, Problem
 from spire_py.errors import InvalidArgument, NotFound, SpireError
 from spire_py.plugin_api.context import PluginContext, PluginFactory
+from spire_py.plugin_api.plugin import Plugin
 from spire_py.runtime.watch import Watch
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
 
 _LINE = re.compile(r"\(line \d+\)")
-
-
-class Plugin(Protocol):
-    """What plugins of all types have in common."""
-
-    async def aclose(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from spire_py.catalog import known
-from spire_py.catalog.finder import Finder, Made, Plugin
+from spire_py.catalog.finder import Finder, Made
 from spire_py.config.problems import ConfigWarning
 from spire_py.errors import InvalidArgument, SpireError
 from spire_py.plugin_api.bundle_sink import BundleSink
 from spire_py.plugin_api.key_manager import KeyManager
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor, ServerNodeAttestor
+from spire_py.plugin_api.plugin import Plugin
 from spire_py.plugin_api.upstream_authority import UpstreamAuthority
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.runtime.watch import Watch
@@ -52,7 +53,7 @@ _AGENT = Finder(
 class ServerPlugins:
     """The server's plugins; by name where there may be several.
 
-    Of `upstream_authorities` there is one at most.
+    Of `upstream_authorities` there is one at most. `loaded` are all of them.
     """
 
     key_manager: KeyManager
@@ -60,17 +61,22 @@ class ServerPlugins:
     notifiers: Mapping[str, BundleSink]
     bundle_publishers: Mapping[str, BundleSink]
     upstream_authorities: Mapping[str, UpstreamAuthority]
+    loaded: tuple[Made, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AgentPlugins:
-    """The agent's plugins. `names` are those of the file, by type, such as for log lines."""
+    """The agent's plugins. `names` are those of the file, by type, such as for log lines.
+
+    `loaded` are all of them.
+    """
 
     key_manager: KeyManager
     node_attestor: AgentNodeAttestor
     workload_attestors: Mapping[str, WorkloadAttestor]
     key_manager_name: str
     node_attestor_name: str
+    loaded: tuple[Made, ...]
 
 
 @asynccontextmanager
@@ -98,6 +104,7 @@ async def load_server_plugins(
             notifiers=cast("dict[str, BundleSink]", _by_name(made, "Notifier")),
             bundle_publishers=cast("dict[str, BundleSink]", _by_name(made, "BundlePublisher")),
             upstream_authorities=upstream,
+            loaded=tuple(made),
         )
 
 
@@ -119,6 +126,7 @@ async def load_agent_plugins(config: AgentConfig) -> AsyncIterator[AgentPlugins]
             ),
             key_manager_name=key_manager.config.name,
             node_attestor_name=node_attestor.config.name,
+            loaded=tuple(made),
         )
 
 

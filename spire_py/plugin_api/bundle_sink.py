@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
+from spire_py.plugin_api.plugin import Plugin
 from spire_py.spiffe.bundle import Bundle
 
 LoadBundle: TypeAlias = Callable[[], Awaitable[Bundle]]
@@ -50,13 +51,10 @@ class BundleTarget(ABC):
         await asyncio.Event().wait()
 
 
-class BundleSink(ABC):
+class BundleSink(Plugin, ABC):
     """The places of one plugin. They are kept right independently of each other."""
 
     @property
     @abstractmethod
     def targets(self) -> Sequence[BundleTarget]:
         """Always the same ones."""
-
-    async def aclose(self) -> None:
-        """Give up what is held open."""

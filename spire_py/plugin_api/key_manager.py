@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spire_py.crypto.keys import PrivateKey
+from spire_py.plugin_api.plugin import Plugin
 
 
 class KeyType(StrEnum):
@@ -27,7 +28,7 @@ class ManagedKey:
     private_key: PrivateKey
 
 
-class KeyManager(ABC):
+class KeyManager(Plugin, ABC):
     """Makes keys, keeps them over a restart where it can, and hands them out for signing."""
 
     @abstractmethod
@@ -41,6 +42,3 @@ class KeyManager(ABC):
     @abstractmethod
     async def get_keys(self) -> Mapping[str, ManagedKey]:
         """All keys, by key ID."""
-
-    async def aclose(self) -> None:
-        """Give up what is held open."""

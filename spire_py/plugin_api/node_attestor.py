@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from spire_py.model.selector import Selector
+from spire_py.plugin_api.plugin import Plugin
 from spire_py.spiffe.id import SpiffeID
 
 Challenge: TypeAlias = Callable[[bytes], Awaitable[bytes]]
@@ -23,7 +24,7 @@ class NodeAttestation:
     can_reattest: bool = False
 
 
-class ServerNodeAttestor(ABC):
+class ServerNodeAttestor(Plugin, ABC):
     """The server's end."""
 
     @abstractmethod
@@ -48,18 +49,8 @@ class ServerNodeAttestor(ABC):
             PermissionDenied: it must come from another address.
         """
 
-    async def check_surroundings(self) -> Sequence[str]:
-        """What is missing around the plugin, such as a right: one sentence each, for the log.
 
-        Asked once, when the server has started, which does not wait for it.
-        """
-        return ()
-
-    async def aclose(self) -> None:
-        """Give up what is held open."""
-
-
-class AgentNodeAttestor(ABC):
+class AgentNodeAttestor(Plugin, ABC):
     """The agent's end. One attestation is `payload`, then `respond` for each challenge."""
 
     @property
@@ -78,6 +69,3 @@ class AgentNodeAttestor(ABC):
         Raises:
             InvalidArgument: this attestor knows no such challenge.
         """
-
-    async def aclose(self) -> None:
-        """Give up what is held open."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from spire_py.errors import Unimplemented
+from spire_py.plugin_api.plugin import Plugin
 from spire_py.spiffe.bundle import JWTAuthority
 
 
@@ -23,7 +24,7 @@ class MintedX509CA:
     roots: tuple[bytes, ...]
 
 
-class UpstreamAuthority(ABC):
+class UpstreamAuthority(Plugin, ABC):
     """Signs CA certificates for this server. There is at most one.
 
     The server checks whatever it is given, keeps its former CA where it is given nothing, and asks
@@ -73,6 +74,3 @@ class UpstreamAuthority(ABC):
         """
         await asyncio.Event().wait()
         return ()
-
-    async def aclose(self) -> None:
-        """Give up what is held open."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from spire_py.model.selector import Selector
+from spire_py.plugin_api.plugin import Plugin
 
 
-class WorkloadAttestor(ABC):
+class WorkloadAttestor(Plugin, ABC):
     """Finds the selectors of a process of this host."""
 
     @abstractmethod
@@ -19,6 +20,3 @@ class WorkloadAttestor(ABC):
         Raises:
             SpireError: the facts could not be had; other attestors still count (feature J17).
         """
-
-    async def aclose(self) -> None:
-        """Give up what is held open."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from spire_py.catalog import ServerPlugins, load_server_plugins
+from spire_py.catalog import ServerPlugins, Surroundings, load_server_plugins
 from spire_py.config.server import ServerConfig, ServerSection
 from spire_py.crypto.subject import CASubject
 from spire_py.errors import FailedPrecondition, SpireError
@@ -108,20 +108,11 @@ async def _serve(config: ServerConfig, logging: Logging, clock: Clock) -> None:
                 tasks.create_task(publishing.run(), name="bundle publishing")
                 for pruner in _pruners(section, datastore, clock):
                     tasks.create_task(pruner.run(), name="pruner")
-                tasks.create_task(_watch_health(config, endpoints, clock), name="health")
-                tasks.create_task(_check_surroundings(plugins), name="plugin checks")
-
-
-async def _check_surroundings(plugins: ServerPlugins) -> None:
-    """Say early what agents would fail on later."""
-    for name, attestor in plugins.node_attestors.items():
-        for reason in await attestor.check_surroundings():
-            log.warning(
-                "Plugin lacks something around it",
-                plugin_name=name,
-                plugin_type="NodeAttestor",
-                reason=reason,
-            )
+                surroundings = Surroundings(plugins.loaded, clock=clock)
+                tasks.create_task(surroundings.run(), name="surroundings")
+                tasks.create_task(
+                    _watch_health(config, endpoints, surroundings, clock), name="health"
+                )
 
 
 def _pruners(
@@ -275,13 +266,16 @@ async def _reopening_logs(logging: Logging) -> AsyncIterator[None]:
         loop.remove_signal_handler(signal.SIGUSR2)
 
 
-async def _watch_health(config: ServerConfig, endpoints: Endpoints, clock: Clock) -> None:
+async def _watch_health(
+    config: ServerConfig, endpoints: Endpoints, surroundings: Surroundings, clock: Clock
+) -> None:
     """Check the health in rounds, and tell whoever asks over HTTP where that is on."""
     registry = HealthRegistry(clock=clock)
     checks = endpoints.health
     registry.add("server", checks.server)
     registry.add("server.ca", checks.ca)
     registry.add("catalog.datastore", checks.datastore)
+    registry.add_remarks("plugins", surroundings.missing)
     settings = config.health_checks
     if not settings.listener_enabled:
         await registry.run()

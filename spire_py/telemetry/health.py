@@ -68,6 +68,11 @@ class HealthRegistry:
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._subsystems: dict[str, _Subsystem] = {}
+        self._remarks: dict[str, Callable[[], Mapping[str, Any]]] = {}
+
+    def add_remarks(self, name: str, tell: Callable[[], Mapping[str, Any]]) -> None:
+        """Have `ready` show what `tell` gives, if anything; it counts neither for nor against."""
+        self._remarks[name] = tell
 
     def add(self, name: str, check: Check) -> None:
         """Have a subsystem checked from the next round on.
@@ -115,7 +120,8 @@ class HealthRegistry:
     async def ready(self) -> HttpResponse:
         """The handler of `ready_path`."""
         details = {name: one.state.ready_details for name, one in self._subsystems.items()}
-        return _response(self.is_ready, details)
+        remarks = {name: told for name, tell in self._remarks.items() if (told := tell())}
+        return _response(self.is_ready, {**details, **remarks})
 
     def _note(self, name: str, subsystem: _Subsystem, state: HealthState) -> None:
         """Keep the state, and log how it changed."""

@@ -59,6 +59,11 @@ class ContainerLocator:
         self._fall_back = fall_back
         self._verbose = verbose
 
+    @property
+    def proc(self) -> Path:
+        """Where the host's `/proc` is mounted."""
+        return self._proc
+
     async def locate(self, pid: int) -> Location:
         """Where the process runs.
 

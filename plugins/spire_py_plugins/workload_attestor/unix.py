@@ -10,7 +10,7 @@ import os
 import pwd
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from spire_py.model.selector import Selector
 from spire_py.plugin_api.context import PluginContext
 from spire_py.plugin_api.settings import Settings
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
+from spire_py_plugins.workload_attestor.host_processes import missing_around_processes
 
 _TYPE = "unix"
 _USUAL_STATUS_BYTES = 16 * 1024
@@ -64,6 +65,23 @@ class UnixWorkloadAttestor(WorkloadAttestor):
         if not self._discover_workload_path:
             return owner
         return owner + await asyncio.to_thread(self._executable, process, pid)
+
+    async def check_surroundings(self) -> Sequence[str]:
+        return await asyncio.to_thread(self._missing)
+
+    def _missing(self) -> list[str]:
+        missing = missing_around_processes(self._proc, "status")
+        if self._discover_workload_path and not missing:
+            try:
+                (self._proc / "1" / "exe").readlink()
+            except PermissionError:
+                missing.append(
+                    "discover_workload_path needs the right to look into processes of other users: "
+                    "the agent must run as root, in a container with the capability SYS_PTRACE"
+                )
+            except OSError:
+                pass  # a process that is gone or has no executable says nothing about rights
+        return missing
 
     def _executable(self, process: Path, pid: int) -> tuple[Selector, ...]:
         values = [f"path:{_path(process, pid)}"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import base64
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from spire_py.crypto.strict_json import parse_json_object
 from spire_py.errors import InvalidArgument
 from spire_py.plugin_api.context import PluginContext
 from spire_py.plugin_api.node_attestor import AgentNodeAttestor
@@ -38,6 +41,29 @@ class K8sPsatAgent(AgentNodeAttestor):
     async def respond(self, challenge: bytes) -> bytes:  # noqa: ARG002
         raise InvalidArgument("k8s_psat attestation knows no challenge")
 
+    async def check_surroundings(self) -> Sequence[str]:
+        try:
+            token = await asyncio.to_thread(self._load_token)
+        except InvalidArgument as error:
+            return [error.message]
+        return self._doubts(token)
+
+    def _doubts(self, token: str) -> list[str]:
+        """What a token that is there cannot be used for; the server judges all else."""
+        claims = _claims(token)
+        if claims is None:
+            return [f"{self._token_path} holds no token of a service account"]
+        bound = claims.get("kubernetes.io")
+        if not (isinstance(bound, dict) and bound.get("pod")):
+            needed = "a projected volume there, with a serviceAccountToken source"
+            return [f"the token in {self._token_path} is bound to no pod: the pod needs {needed}"]
+        expires = claims.get("exp")
+        if isinstance(expires, (int, float)) and expires < time.time():
+            return [
+                f"the token in {self._token_path} has expired, and the kubelet has not replaced it"
+            ]
+        return []
+
     def _load_token(self) -> str:
         path = self._token_path
         try:
@@ -59,6 +85,18 @@ class K8sPsatAgent(AgentNodeAttestor):
             f"mounted at {path.parent} with a serviceAccountToken source that has path: "
             f"{path.name} and the audience that the server expects (spire-server by default)"
         )
+
+
+def _claims(token: str) -> dict[str, object] | None:
+    """What a token says, whoever signed it."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        return parse_json_object(payload, max_bytes=_MAX_TOKEN_BYTES)
+    except (InvalidArgument, ValueError):
+        return None
 
 
 def configure(data: Mapping[str, Any], context: PluginContext) -> K8sPsatAgent:

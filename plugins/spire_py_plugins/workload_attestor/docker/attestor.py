@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -16,6 +17,7 @@ from spire_py.telemetry.logs import get_logger
 from spire_py_plugins.workload_attestor.container_locator import ContainerLocator
 from spire_py_plugins.workload_attestor.docker.engine import Engine
 from spire_py_plugins.workload_attestor.docker.settings import DockerSettings
+from spire_py_plugins.workload_attestor.host_processes import missing_around_processes
 
 log = get_logger("workload_attestor")
 
@@ -57,12 +59,40 @@ class DockerWorkloadAttestor(WorkloadAttestor):
             values.append(f"image_config_digest:{digest}")
         return tuple(Selector(_TYPE, value) for value in values)
 
+    async def check_surroundings(self) -> Sequence[str]:
+        missing = await asyncio.to_thread(missing_around_processes, self._locator.proc, "cgroup")
+        settings = self._settings
+        engines = [
+            engine
+            for socket, engine in (
+                (settings.docker_socket, self._docker()),
+                (settings.podman_socket, Engine(settings.podman_socket)),
+            )
+            if socket.exists()
+        ]
+        if not engines and not self._has_podman_of_user():
+            # Of the sockets that are not there, Docker's is the one that most look for.
+            engines = [self._docker()]
+        for engine in engines:
+            try:
+                await engine.check()
+            except SpireError as error:
+                missing.append(error.message)
+        return missing
+
+    def _has_podman_of_user(self) -> bool:
+        template = self._settings.podman_socket_template
+        return any(Path("/").glob((template.replace("%d", "*") % ()).lstrip("/")))
+
+    def _docker(self) -> Engine:
+        return Engine(self._settings.docker_socket, version=self._settings.docker_version)
+
     def _engine(self, paths: Sequence[str]) -> Engine:
         """The one that runs the container: Podman names its cgroups in its own way."""
         settings = self._settings
         of_podman = next((path for path in paths if _PODMAN_CGROUP.search(path)), None)
         if of_podman is None:
-            return Engine(settings.docker_socket, version=settings.docker_version)
+            return self._docker()
         user = _USER_SLICE.search(of_podman)
         if user is None or int(user[1]) > _MAX_UID:
             return Engine(settings.podman_socket)

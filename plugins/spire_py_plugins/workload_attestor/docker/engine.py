@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from contextlib import aclosing
 from http import HTTPStatus
 from importlib import import_module
@@ -49,6 +50,10 @@ class Engine:
         path = "/".join(_segment(each) for each in name.split("/"))
         return await self._fetch(f"/images/{path}/json")
 
+    async def check(self) -> None:
+        """See whether the engine would answer; raises as `fetch_container`."""
+        await self._fetch("/version")
+
     async def _fetch(self, path: str) -> dict[str, Any]:
         # Loading the library takes as long as many answers do.
         await asyncio.to_thread(import_module, "httpx2")
@@ -71,7 +76,7 @@ class Engine:
         except (httpx2.HTTPError, OSError) as error:
             raise Unavailable(
                 f"cannot connect to the container engine at {self._socket}: {_reason(error)} "
-                "(its socket must be mounted into the agent's container)"
+                f"({_remedy(error)})"
             ) from error
 
 
@@ -115,9 +120,23 @@ async def _body(answer: httpx2.Response) -> bytes:
 
 def _reason(error: BaseException) -> str:
     """The system's own words, where there are some."""
+    cause = _system_error(error)
+    return (cause.strerror if cause else "") or str(error) or type(error).__name__
+
+
+def _remedy(error: BaseException) -> str:
+    cause = _system_error(error)
+    if cause is not None and cause.errno in {errno.EACCES, errno.EPERM}:
+        return "the agent must run as root or with the group of the socket"
+    if cause is not None and cause.errno == errno.ECONNREFUSED:
+        return "the engine does not run, or its socket was mounted before it was made anew"
+    return "its socket must be mounted into the agent's container"
+
+
+def _system_error(error: BaseException) -> OSError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+            return cause
         cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
+    return None

@@ -51,6 +51,7 @@ def build(
         max_poll_attempts=settings.max_poll_attempts,
         container_selectors=not settings.disable_container_selectors,
         namespace_labels=namespace_labels,
+        unset_variable=settings.kubelet.unset_variable if settings.kubelet else "",
     )
 
 

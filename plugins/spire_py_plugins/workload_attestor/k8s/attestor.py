@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from spire_py.errors import DeadlineExceeded, FailedPrecondition, Internal, SpireError, Unavailable
@@ -10,6 +11,7 @@ from spire_py.model.selector import Selector
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.telemetry.logs import get_logger
 from spire_py_plugins.workload_attestor.container_locator import ContainerLocator, Location
+from spire_py_plugins.workload_attestor.host_processes import missing_around_processes
 from spire_py_plugins.workload_attestor.k8s.pod_lists import PodList, PodLists
 from spire_py_plugins.workload_attestor.k8s.pods import Container, Pod
 from spire_py_plugins.workload_attestor.k8s.selectors import (
@@ -34,6 +36,8 @@ class NamespaceLabels(Closing, Protocol):
 
     async def fetch(self, namespace: str) -> Mapping[str, str]: ...
 
+    async def missing_rules(self) -> list[str]: ...
+
 
 class K8sWorkloadAttestor(WorkloadAttestor):
     """Finds the pod of a process in the kubelet's list, and waits for it to appear there.
@@ -46,6 +50,7 @@ class K8sWorkloadAttestor(WorkloadAttestor):
             container the kubelet may not know yet (J6).
         namespace_labels: where to ask for them (J8); None where they are not told.
         kubelet: closed with the attestor.
+        unset_variable: the environment variable that was to tell the node's name, and does not.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class K8sWorkloadAttestor(WorkloadAttestor):
         container_selectors: bool = True,
         namespace_labels: NamespaceLabels | None = None,
         kubelet: Closing | None = None,
+        unset_variable: str = "",
     ) -> None:
         self._locator = locator
         self._pod_lists = pod_lists
@@ -64,6 +70,7 @@ class K8sWorkloadAttestor(WorkloadAttestor):
         self._container_selectors = container_selectors
         self._namespace_labels = namespace_labels
         self._kubelet = kubelet
+        self._unset_variable = unset_variable
 
     async def attest(self, pid: int) -> tuple[Selector, ...]:
         if self._pod_lists is None:
@@ -78,6 +85,23 @@ class K8sWorkloadAttestor(WorkloadAttestor):
         if self._namespace_labels:
             values += await _namespace_values(self._namespace_labels, pod.namespace)
         return tuple(Selector(_TYPE, value) for value in values)
+
+    async def check_surroundings(self) -> Sequence[str]:
+        if self._pod_lists is None:
+            return ()
+        missing = await asyncio.to_thread(missing_around_processes, self._locator.proc, "cgroup")
+        if self._unset_variable:
+            missing.append(
+                f"environment variable {self._unset_variable} (node_name_env) is not set: the "
+                "agent's pod needs it from fieldPath spec.nodeName"
+            )
+        try:
+            await self._pod_lists.newer_than(0, quiet=True)
+        except SpireError as error:
+            missing.append(error.message)
+        if self._namespace_labels:
+            missing += await self._namespace_labels.missing_rules()
+        return missing
 
     async def _poll(self, pod_lists: PodLists, where: Location) -> tuple[Pod, Container | None]:
         version, failure = 0, None

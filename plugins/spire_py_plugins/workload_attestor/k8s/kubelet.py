@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -216,6 +217,11 @@ class Kubelet:
             return (
                 f"{self._settings.authorities} did not issue the kubelet's certificate: set "
                 "kubelet_ca_path, or have the kubelet use --rotate-server-certificates"
+            )
+        if isinstance(cause, socket.gaierror):
+            return (
+                "the agent's pod must be able to resolve its node's name: dnsPolicy "
+                "ClusterFirstWithHostNet or Default, or MY_NODE_NAME from fieldPath status.hostIP"
             )
         if isinstance(cause, ConnectionError) and not self._settings.node_name:
             return "without a node name in MY_NODE_NAME the agent's pod needs hostNetwork: true"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from spire_py.errors import Internal, PermissionDenied
 from spire_py_plugins.kubernetes.client import KubernetesClient
+from spire_py_plugins.kubernetes.permissions import Rule, missing_rules
 from spire_py_plugins.kubernetes.resources import NAMESPACES
 
 
@@ -32,6 +33,10 @@ class ApiServerNamespaces:
         if not isinstance(labels, dict):
             raise Internal("the answer is no namespace")
         return {name: value for name, value in labels.items() if isinstance(value, str)}
+
+    async def missing_rules(self) -> list[str]:
+        """One sentence for what keeps us from asking; none where nothing does."""
+        return await missing_rules(self._client, [Rule("get", NAMESPACES)])
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -53,8 +53,10 @@ class PodLists:
         self._failures = 0
         self._closed = False
 
-    async def newer_than(self, version: int) -> PodList:
+    async def newer_than(self, version: int, *, quiet: bool = False) -> PodList:
         """A fresh list that is newer than `version`; 0 is older than any.
+
+        With `quiet`, a fetch that this call begins does not complain in the log.
 
         Raises:
             SpireError: the fetch that this call waited for failed, or this is closed.
@@ -67,7 +69,7 @@ class PodLists:
         fetching = self._fetching
         if fetching is None:
             # A task of its own: a caller that goes away must not take the others' fetch along.
-            fetching = self._fetching = asyncio.create_task(self._fetch(), name="pod list")
+            fetching = self._fetching = asyncio.create_task(self._fetch(quiet), name="pod list")
         await asyncio.wait({fetching})
         if fetching.cancelled():
             raise Unavailable("pod list fetcher is closed")
@@ -76,14 +78,15 @@ class PodLists:
             raise outcome
         return outcome
 
-    async def _fetch(self) -> PodList | SpireError:
+    async def _fetch(self, quiet: bool) -> PodList | SpireError:
         try:
             if self._last_start is not None:
                 await self._clock.sleep(self._interval - self._age(self._last_start))
             start = self._last_start = self._clock.monotonic()
             pods = await self._source.fetch_pods()
         except SpireError as error:
-            self._tell_failure(error)
+            if not quiet:
+                self._tell_failure(error)
             return error
         finally:
             self._fetching = None

@@ -42,6 +42,7 @@ class KubeletSettings:
     Attributes:
         node_name: its name, which its certificate must have too; empty for 127.0.0.1, where any
             name will do.
+        unset_variable: the variable of `node_name_env`, where it was to tell the name and does not.
         port: of its API.
         secure: TLS; else plain HTTP, on 127.0.0.1 only, and nothing below counts.
         authorities: PEM file of CA certificates for the kubelet's; None lets any pass.
@@ -52,6 +53,7 @@ class KubeletSettings:
     """
 
     node_name: str = ""
+    unset_variable: str = ""
     port: int = _SECURE_PORT
     secure: bool = True
     authorities: Path | None = Path(_SERVICE_ACCOUNT, "ca.crt")
@@ -104,12 +106,13 @@ def _kubelet(settings: Settings) -> KubeletSettings | None:
     authorities = Path(settings.text("kubelet_ca_path") or f"{_SERVICE_ACCOUNT}/ca.crt")
     token, certificate, private_key = _credentials(settings)
     skip = settings.flag("skip_kubelet_verification")
-    node_name = _node_name(settings)
+    node_name, unset_variable = _node_name(settings)
     reload_interval = _duration(settings, "reload_interval", "reload interval", _RELOAD_INTERVAL)
     if settings.flag("disable_kubelet_client"):
         return None
     return KubeletSettings(
         node_name=node_name,
+        unset_variable=unset_variable,
         port=port,
         secure=secure,
         authorities=None if skip else authorities,
@@ -148,9 +151,14 @@ def _credentials(settings: Settings) -> tuple[Path | None, Path | None, Path | N
     return Path(token), None, None
 
 
-def _node_name(settings: Settings) -> str:
+def _node_name(settings: Settings) -> tuple[str, str]:
+    """The name, and the variable that the configuration names where that does not tell it.
+
+    Without the default variable the kubelet may still be on 127.0.0.1.
+    """
     name, variable = settings.text("node_name"), settings.text("node_name_env")
-    return name or os.environ.get(variable or _NODE_NAME_ENV, "")
+    name = name or os.environ.get(variable or _NODE_NAME_ENV, "")
+    return name, "" if name else variable
 
 
 def _duration(settings: Settings, key: str, what: str, default: timedelta) -> timedelta:
