@@ -101,8 +101,20 @@ class AccessSource(Protocol):
         ...
 
 
+def is_token(text: str) -> bool:
+    """Whether it can stand in a header. What else it is, only the server can tell."""
+    return text.isascii() and text.isprintable()
+
+
 def bearer(token: str) -> str:
-    """The header for a token."""
+    """The header for a token.
+
+    Raises:
+        FailedPrecondition: it cannot stand in a header; the message does not show it.
+    """
+    if not is_token(token):
+        # The HTTP library would refuse it too, and quote it in its error.
+        raise FailedPrecondition("the token has characters that no token can have")
     return f"Bearer {token}"
 
 
@@ -139,6 +151,6 @@ def read_token(path: Path) -> str:
     token = read_file(path, "token file").strip()
     if not token:
         raise FailedPrecondition(f"token file {path} is empty")
-    if not token.isascii() or not token.isprintable():
+    if not is_token(token):
         raise FailedPrecondition(f"token file {path} holds no token")
     return token

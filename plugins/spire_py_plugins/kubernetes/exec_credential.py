@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 from spire_py.crypto.strict_json import parse_json_object
 from spire_py.errors import FailedPrecondition, InvalidArgument
+from spire_py_plugins.kubernetes.access import is_token
 
 _VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
 _MAX_OUTPUT_BYTES = 1024 * 1024
@@ -52,6 +55,8 @@ class ExecCredential:
         token, certificate, key, expires = texts
         if bool(certificate) != bool(key) or not (token or certificate):
             raise InvalidArgument("its ExecCredential has no token, and no certificate with key")
+        if not is_token(token):
+            raise InvalidArgument("its token has characters that no token can have")
         return cls(token, certificate, key, _time(expires) if expires else None)
 
 
@@ -59,8 +64,15 @@ class ExecPlugin:
     """One program, and the credential that it gave last."""
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], version: str, hint: str
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        version: str,
+        hint: str,
+        *,
+        seconds: float = _TIMEOUT_SECONDS,
     ) -> None:
+        self._seconds = seconds
         self._command = tuple(command)
         self._environment = dict(environment)
         self._version = version
@@ -104,7 +116,7 @@ class ExecPlugin:
         """
         async with self._lock:
             kept = self._credential
-            if kept is None or (kept.expires_at and kept.expires_at - _EARLY < datetime.now(UTC)):
+            if kept is None or (kept.expires_at and kept.expires_at < datetime.now(UTC) + _EARLY):
                 self._credential = await self._run()
             assert self._credential is not None
             return self._credential
@@ -116,13 +128,17 @@ class ExecPlugin:
     async def _run(self) -> ExecCredential:
         name = self._command[0]
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 return ExecCredential.parse(await self._output(), self._version)
         except InvalidArgument as error:
             raise FailedPrecondition(f"credential plugin {name}: {error.message}") from error
         except TimeoutError as error:
             raise FailedPrecondition(
-                f"credential plugin {name} took longer than {_TIMEOUT_SECONDS:.0f} s"
+                f"credential plugin {name} took longer than {self._seconds:g} s"
+            ) from error
+        except ValueError as error:
+            raise FailedPrecondition(
+                "kubeconfig: exec: command, args or env cannot be given to a program"
             ) from error
         except OSError as error:
             hint = f"; {self._hint.strip()}" if self._hint else ""
@@ -131,29 +147,52 @@ class ExecPlugin:
             ) from error
 
     async def _output(self) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            # What it complains of is the operator's to read, beside our own log.
-            stderr=None,
-            env={**os.environ, **self._environment},
+        # A pipe of our own: asyncio's is waited for until the last process that holds it is gone,
+        # and a program may leave some behind.
+        read_end, write_end = os.pipe()
+        reader = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", buffering=0)
         )
         try:
-            assert process.stdout is not None
-            output = b""
-            while chunk := await process.stdout.read(64 * 1024):
-                output += chunk
-                if len(output) > _MAX_OUTPUT_BYTES:
-                    raise InvalidArgument("its output is too long")
-            code = await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
+            try:
+                process = await self._start(write_end)
+            finally:
+                os.close(write_end)
+            try:
+                output = await _read(reader)
+                code = await process.wait()
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
+                raise
+        finally:
+            transport.close()
         if code:
             raise InvalidArgument(f"it ended with exit code {code}")
         return output
+
+    async def _start(self, stdout: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            # What it complains of is the operator's to read, beside our own log.
+            stderr=None,
+            env={**os.environ, **self._environment},
+            # So that what it starts can be ended with it.
+            start_new_session=True,
+        )
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    output = b""
+    while chunk := await reader.read(64 * 1024):
+        output += chunk
+        if len(output) > _MAX_OUTPUT_BYTES:
+            raise InvalidArgument("its output is too long")
+    return output
 
 
 def _environment(settings: Mapping[str, Any]) -> dict[str, str]:

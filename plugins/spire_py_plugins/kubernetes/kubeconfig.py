@@ -128,6 +128,9 @@ class _Context:
             valid = parts.scheme == "https" and parts.hostname and parts.port != 0
         except ValueError:
             valid = False
+        if "@" in server:
+            # It would stand in each line of the log that names the server.
+            raise FailedPrecondition("kubeconfig: the cluster's server must have no password")
         if not valid:
             raise FailedPrecondition(
                 f"kubeconfig: the cluster's server must be an https:// URL, not {server!r}"

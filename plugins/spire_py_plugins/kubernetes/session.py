@@ -274,7 +274,8 @@ def _translated(access: Access, limits: Limits) -> Iterator[None]:
         yield
     except (TimeoutError, httpx2.TimeoutException) as error:
         raise Unavailable(f"no answer from {server} within {limits.answer_seconds:g} s") from error
-    except httpx2.HTTPError as error:
+    # TLS that breaks once it is up comes as the system's own error.
+    except (httpx2.HTTPError, OSError) as error:
         raise Unavailable(f"no answer from {server}: {_reason(error)}") from error
     except httpx2.InvalidURL as error:
         raise FailedPrecondition(f"{server} cannot be asked: {error}") from error

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from spire_py_plugins.kubernetes.client import KubernetesClient
+from spire_py_plugins.kubernetes.exec_credential import ExecPlugin
 from spire_py_plugins.kubernetes.kubeconfig import Kubeconfig
 from spire_py_plugins.kubernetes.resources import NODES
 
@@ -190,9 +191,53 @@ async def test_a_credential_plugin_may_give_a_certificate(
     await use(cluster.write_kubeconfig(tmp_path / "kubeconfig", exec_user))
 
 
+async def test_a_credential_that_never_was_new_is_got_anew(
+    cluster: FakeKubernetes, tmp_path: Path, exec_user: dict[str, Any]
+) -> None:
+    # What Go writes for no time at all.
+    write_credential(
+        tmp_path, token=cluster.client_token(), expirationTimestamp="0001-01-01T00:00:00Z"
+    )
+    client = KubernetesClient(
+        Kubeconfig(cluster.write_kubeconfig(tmp_path / "kubeconfig", exec_user))
+    )
+    async with aclosing(client):
+        await client.get(NODES, "node-1")
+        await client.get(NODES, "node-1")
+    assert (tmp_path / "runs").read_text() == "get-token!\n" * 2
+
+
+async def test_a_credential_that_is_no_token_is_neither_shown_nor_kept(
+    cluster: FakeKubernetes, tmp_path: Path, exec_user: dict[str, Any]
+) -> None:
+    client = KubernetesClient(
+        Kubeconfig(cluster.write_kubeconfig(tmp_path / "kubeconfig", exec_user))
+    )
+    async with aclosing(client):
+        write_credential(tmp_path, token="secret\nX-Header: yes")
+        with pytest.raises(FailedPrecondition, match=r"that no token can have$"):
+            await client.get(NODES, "node-1")
+        write_credential(tmp_path, token=cluster.client_token())
+        await client.get(NODES, "node-1")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("sleep 60 & echo '{}'", id="ends"),
+        pytest.param("sleep 60 & wait", id="waits for it"),
+    ],
+)
+async def test_what_a_credential_plugin_leaves_behind_holds_up_nobody(script: str) -> None:
+    plugin = ExecPlugin(["sh", "-c", script], {}, V1, "", seconds=0.3)
+    with pytest.raises(FailedPrecondition, match=r"took longer than 0\.3 s"):
+        await plugin.fetch()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        pytest.param({"args": ["\0"]}, "cannot be given to a program", id="argument with a NUL"),
         pytest.param({"command": "./absent"}, "cannot be run: No such file", id="absent"),
         pytest.param({"command": "false"}, "it ended with exit code 1", id="fails"),
         pytest.param({"command": "true"}, "JSON is malformed", id="prints nothing"),
@@ -247,6 +292,12 @@ async def test_a_credential_plugin_in_trouble_is_said_to_be(
             "must be an https:// URL, not 'http://127.0.0.1'",
             id="no TLS",
         ),
+        pytest.param(
+            "{current-context: x, contexts: [{name: x, context: {cluster: y}}], "
+            "clusters: [{name: y, cluster: {server: 'https://me:secret@127.0.0.1'}}]}",
+            "the cluster's server must have no password$",
+            id="password in the URL",
+        ),
     ],
 )
 async def test_a_kubeconfig_that_makes_no_sense_is_refused(
@@ -265,6 +316,8 @@ async def test_a_kubeconfig_that_makes_no_sense_is_refused(
         pytest.param({"tokenFile": "empty"}, "is empty", id="empty token file"),
         pytest.param({"tokenFile": "absent"}, "No such file", id="absent token file"),
         pytest.param({"token": 5}, "token is not a text", id="number"),
+        pytest.param({"token": "secret\n"}, "that no token can have$", id="token with a line feed"),
+        pytest.param({"token": "secr\u00e9t"}, "that no token can have$", id="token not in ASCII"),
         pytest.param({"client-certificate": "garbage"}, "go together", id="no key"),
         pytest.param({"client-certificate": "empty"}, "empty is empty", id="empty certificate"),
         pytest.param(
