@@ -9,11 +9,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 TRUST_DOMAIN = "example.org"
 START_SECONDS = 30.0
@@ -101,6 +104,9 @@ class Stack:
     agent_keys: str = ""
     server_plugins: str = ""
     agent_attestor: str = 'NodeAttestor "join_token" { plugin_data {} }'
+    server_more: str = ""
+    agent_more: str = ""
+    """What stands beside the blocks of a file."""
     log_level: str = "DEBUG"
     port: int = 0
     processes: list[Process] = field(default_factory=list)
@@ -144,6 +150,7 @@ class Stack:
               NodeAttestor "join_token" {{ plugin_data {{}} }}
               {self.server_plugins}
             }}
+            {self.server_more}
             """
         )
         return self._start(*self.server_program, "run", "-config", f"{self.folder}/server.conf")
@@ -179,6 +186,7 @@ class Stack:
               {self.agent_attestor}
               WorkloadAttestor "unix" {{ plugin_data {{}} }}
             }}
+            {self.agent_more}
             """
         )
         words = ("-joinToken", token) if token else ()
@@ -234,6 +242,22 @@ def run(*command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, input=stdin, check=False
     )
+
+
+def health_listener(port: int) -> str:
+    """The block that goes into a daemon's configuration, beside its others."""
+    settings = f'listener_enabled = true bind_address = "127.0.0.1" bind_port = "{port}"'
+    return f"health_checks {{ {settings} }}"
+
+
+def health(port: int, path: str) -> tuple[int, dict[str, Any]]:
+    """What the health listener answers: status and body."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
 
 
 def free_port() -> int:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.integration.daemons import OURS, Process, Stack, free_port, new_stack
+from tests.integration.daemons import (
+    OURS,
+    Process,
+    Stack,
+    free_port,
+    health,
+    health_listener,
+    new_stack,
+)
 
 AWAITED = "Agent waits for what it needs to start"
 
@@ -28,16 +34,11 @@ class Site:
             *self.stack.agent_program, "run", "-config", config, "-joinToken", token
         )
 
-    def health(self, path: str) -> tuple[int, dict[str, dict[str, str]]]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/{path}", timeout=20) as got:
-                return got.status, json.load(got)
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.load(error)
+    def health(self, path: str) -> tuple[int, dict[str, Any]]:
+        return health(self._port, path)
 
-    def wait_until_ready(self) -> None:
-        self.stack.processes[-1].wait_for("Starting agent APIs")
+    def wait_until_ready(self, agent: Process) -> None:
+        agent.wait_for("Starting agent APIs")
         # The listener tells of its last round, which comes each second.
         while self.health("ready") != (200, {"agent": {}}):
             assert self.health("live")[0] == 200
@@ -46,14 +47,7 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     port = free_port()
-    with new_stack() as stack:
-        stack.agent_attestor += f"""
-            }}
-            health_checks {{
-              listener_enabled = true bind_address = "127.0.0.1" bind_port = "{port}"
-            }}
-            plugins {{
-        """
+    with new_stack(agent_more=health_listener(port)) as stack:
         yield Site(stack, port)
 
 
@@ -81,9 +75,7 @@ def test_it_waits_for_the_server_and_goes_on_by_itself(site: Site) -> None:
 
     stack.start_server()
     agent.wait_for("Agent goes on with its start")
-    agent.wait_for("Starting agent APIs")
-    stack.processes.append(agent)
-    site.wait_until_ready()
+    site.wait_until_ready(agent)
     stack.wait_for_svids(1)
     workload.wait_for("Received 1 svid after")
 
@@ -104,4 +96,4 @@ def test_it_waits_for_a_bundle_that_the_server_has_yet_to_publish(site: Site) ->
     told = site.health("ready")[1]["agent"]["start"]
     assert told.startswith("waiting for the trust bundle: could not parse trust bundle: open ")
     bundle.write_text(stack.server("bundle", "show"))
-    site.wait_until_ready()
+    site.wait_until_ready(agent)

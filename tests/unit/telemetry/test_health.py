@@ -145,3 +145,16 @@ def test_name_is_taken_once() -> None:
 async def test_there_must_be_something_to_check() -> None:
     with pytest.raises(FailedPrecondition, match="no health checks defined"):
         await HealthRegistry(clock=FakeClock()).run()
+
+
+async def test_remarks_stand_in_the_answer_and_change_no_verdict() -> None:
+    registry = HealthRegistry(clock=FakeClock())
+    registry.add("agent", Subsystem().check)
+    remarks: dict[str, list[str]] = {}
+    registry.add_remarks("plugins", lambda: remarks)
+    await registry.check_now()
+    assert (await registry.ready()).body == b'{"agent":{}}\n'
+    remarks["WorkloadAttestor docker"] = ["no socket"]
+    ready, live = await registry.ready(), await registry.live()
+    assert ready.body == b'{"agent":{},"plugins":{"WorkloadAttestor docker":["no socket"]}}\n'
+    assert (ready.status, live.status, live.body) == (200, 200, b'{"agent":{}}\n')

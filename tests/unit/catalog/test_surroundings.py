@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+
+from spire_py.catalog import Surroundings
+from spire_py.catalog.finder import Made
+from spire_py.config.plugins import PluginConfig
+from spire_py.errors import FailedPrecondition
+from spire_py.plugin_api.plugin import Plugin
+from tests.fakes.clock import FakeClock
+
+MISSING = "Plugin lacks something around it"
+FOUND = "Plugin lacks this no longer"
+
+
+class Needy(Plugin):
+    """Lacks what it is told to lack."""
+
+    def __init__(self, *missing: str) -> None:
+        self.missing: Sequence[str] = missing
+        self.asked = 0
+
+    async def check_surroundings(self) -> Sequence[str]:
+        self.asked += 1
+        return self.missing
+
+
+class Broken(Plugin):
+    async def check_surroundings(self) -> Sequence[str]:
+        raise FailedPrecondition("nothing can be found out")
+
+
+class Hanging(Needy):
+    async def check_surroundings(self) -> Sequence[str]:
+        await asyncio.Event().wait()
+        return ()
+
+
+def made(plugin: Plugin, name: str = "k8s") -> Made:
+    return Made(PluginConfig(type="WorkloadAttestor", name=name, data={}), plugin)
+
+
+async def test_each_sentence_is_logged_once_and_once_more_when_it_holds_no_longer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    clock, plugin = FakeClock(), Needy("no socket", "no right")
+    surroundings = Surroundings([made(plugin)], clock=clock)
+    task = asyncio.create_task(surroundings.run())
+    await clock.advance(timedelta(minutes=3))
+    logged = capsys.readouterr().out
+    assert logged.count(MISSING) == 2
+    assert 'reason="no socket"' in logged
+    assert surroundings.missing() == {"WorkloadAttestor k8s": ("no socket", "no right")}
+    assert 4 <= plugin.asked <= 7
+
+    plugin.missing = ["no right", "no token"]
+    await clock.advance(timedelta(minutes=6))
+    logged = capsys.readouterr().out
+    assert (logged.count(MISSING), logged.count(FOUND)) == (1, 1)
+    assert surroundings.missing() == {"WorkloadAttestor k8s": ("no right", "no token")}
+
+    plugin.missing = []
+    await clock.advance(timedelta(minutes=6))
+    await task
+    assert capsys.readouterr().out.count(FOUND) == 2
+    assert surroundings.missing() == {}
+
+
+async def test_who_lacks_nothing_is_asked_once() -> None:
+    clock, plugin = FakeClock(), Needy()
+    await Surroundings([made(plugin)], clock=clock).run()
+    assert plugin.asked == 1
+
+
+async def test_one_that_hangs_or_cannot_tell_keeps_no_other_from_being_asked() -> None:
+    clock, plugin = FakeClock(), Needy()
+    plugins = [made(Hanging(), "a"), made(Broken(), "b"), made(plugin, "c")]
+    surroundings = Surroundings(plugins, clock=clock)
+    task = asyncio.create_task(surroundings.run())
+    await clock.sleepers(1)
+    assert plugin.asked == 1
+    assert surroundings.missing() == {"WorkloadAttestor b": ("nothing can be found out",)}
+    task.cancel()
+    await asyncio.wait((task,))
