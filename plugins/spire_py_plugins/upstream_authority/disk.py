@@ -64,8 +64,8 @@ class UpstreamCA:
 class DiskAuthority(UpstreamAuthority):
     """Signs with the CA of the files, which are read anew each time.
 
-    Where they cannot be used, what was read last is. A bundle file is looked at every ten seconds,
-    so that a new root is trusted everywhere before anything below it comes.
+    Where they cannot be used, what was read last is. Roots are looked at every ten seconds, so that
+    a new one is trusted everywhere before anything below it comes.
 
     Args:
         config: where the files are.
@@ -89,11 +89,9 @@ class DiskAuthority(UpstreamAuthority):
         return await self._in_thread(self._sign, upstream, csr, preferred_ttl)
 
     async def next_roots(self) -> tuple[bytes, ...]:
-        if self._config.bundle is None:
-            return await super().next_roots()
         while True:
             await self._clock.sleep(_LOOK_INTERVAL)
-            roots = await self._in_thread(_load_bundle, self._config.bundle)
+            _, roots = await self._in_thread(_load_certificates, self._config)
             if roots != self._told:
                 self._told = roots
                 return roots
@@ -167,18 +165,7 @@ def load(config: Config, now: datetime) -> UpstreamCA:
         key = pem_to_private_key(_read(config.key))
     except InvalidArgument as error:
         raise InvalidArgument(f"unable to load upstream CA key: {error.message}") from error
-    try:
-        certificates = pem_to_certificates(_read(config.certificates))
-    except InvalidArgument as error:
-        raise InvalidArgument(f"unable to load upstream CA cert: {error.message}") from error
-    if config.bundle is not None:
-        roots = _load_bundle(config.bundle)
-    elif len(certificates) == 1:
-        roots = tuple(certificates)
-    else:
-        raise InvalidArgument(
-            "with no bundle_file_path configured only self-signed CAs are supported"
-        )
+    certificates, roots = _load_certificates(config)
     try:
         return _upstream_ca(key, certificates, roots, now)
     except InvalidArgument as error:
@@ -217,9 +204,20 @@ def _is_root(der: bytes, roots: tuple[bytes, ...]) -> bool:
     return der in roots and facts.subject_der == facts.issuer_der
 
 
-def _load_bundle(path: Path) -> tuple[bytes, ...]:
+def _load_certificates(config: Config) -> tuple[list[bytes], tuple[bytes, ...]]:
+    """The CA with what is above it, and the roots."""
     try:
-        return tuple(pem_to_certificates(_read(path)))
+        certificates = pem_to_certificates(_read(config.certificates))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"unable to load upstream CA cert: {error.message}") from error
+    if config.bundle is None:
+        if len(certificates) > 1:
+            raise InvalidArgument(
+                "with no bundle_file_path configured only self-signed CAs are supported"
+            )
+        return certificates, tuple(certificates)
+    try:
+        return certificates, tuple(pem_to_certificates(_read(config.bundle)))
     except InvalidArgument as error:
         raise InvalidArgument(f"unable to load upstream CA bundle: {error.message}") from error
 

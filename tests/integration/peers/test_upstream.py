@@ -28,7 +28,9 @@ from tests.integration.peers.conftest import (
     Halves,
     programs,
 )
+from tests.integration.peers.proxies import ask, proxy
 from tests.integration.peers.test_workloads import WORKLOADS
+from tests.peers import envoy
 from tests.peers.find import peer_binary
 from tests.peers.process import run, running
 
@@ -128,6 +130,52 @@ async def test_workloads_trust_each_other_by_the_upstream_root(
         code, lines = await run(require_peer(client), *call, "-expect", TWO)
         assert code == 0, lines
         assert lines[-1]["body"] == ONE
+
+
+@pytest.mark.peer("envoy")
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param({}, id="SPIFFE validator"),
+        pytest.param({"disable_spiffe_cert_validation": True}, id="plain authorities"),
+    ],
+)
+async def test_envoys_get_the_chain(
+    require_peer: Find, stack: Stack, tmp_path: Path, metadata: envoy.Config
+) -> None:
+    program, socket = require_peer("envoy"), stack.agent_socket
+    inner = envoy.common_tls(identity=TWO, authority="ROOTCA", peer=ONE)
+    serving_config = envoy.server(agent_socket=socket, tls=inner, metadata=metadata)
+    async with proxy(program, serving_config, tmp_path / "server") as serving:
+        outer = envoy.common_tls(identity="default", authority="ROOTCA", peer=TWO)
+        config = envoy.client(
+            agent_socket=socket, tls=outer, upstream=("127.0.0.1", serving.port), metadata=metadata
+        )
+        async with proxy(program, config, tmp_path / "client") as entrance:
+            answer = await ask(entrance)
+            assert (answer.status, answer.caller, answer.server) == (200, ONE, TWO)
+
+
+@pytest.mark.peer("workload")
+async def test_a_new_root_reaches_workloads_before_anything_is_below_it(
+    require_peer: Find, tmp_path: Path
+) -> None:
+    program, files = require_peer("workload"), written(tmp_path)
+    with new_stack(
+        server_keys=QUICK_SERVER, agent_keys=QUICK_AGENT, server_plugins=plugin(files)
+    ) as stack:
+        await asyncio.to_thread(stack.start_server)
+        await asyncio.to_thread(stack.start_agent)
+        await asyncio.to_thread(stack.create_entry, "one")
+        await asyncio.to_thread(stack.wait_for_svids, 1)
+        before = authority(stack, tmp_path)
+        socket = f"unix://{stack.agent_socket}"
+        async with running(program, "watch", "-socket", socket, "-timeout", "60s") as watching:
+            await watching.event("x509")
+            files.bundle.write_text(files.bundle.read_text() + files.ca("new root").pem)
+            while (await watching.event("x509"))["bundles"] != {TRUST_DOMAIN: 2}:
+                pass
+        assert authority(stack, tmp_path) == before
 
 
 @pytest.mark.peer("spire-server")

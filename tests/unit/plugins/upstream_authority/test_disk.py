@@ -310,6 +310,18 @@ async def test_a_new_root_of_the_bundle_is_told(files: UpstreamFiles) -> None:
         await after_a_look()
 
 
+async def test_a_new_certificate_that_is_its_own_root_is_told(files: UpstreamFiles) -> None:
+    files.write(files.ca("old"))
+    disk = authority(files, bundle=False)
+    await disk.open()
+    new = files.ca("new")
+    files.write(new)
+    told = asyncio.ensure_future(disk.next_roots())
+    await files.clock.sleepers()
+    await files.clock.advance(timedelta(seconds=10))
+    assert await told == (new.der,)
+
+
 async def test_a_key_that_others_may_read_is_warned_of(
     files: UpstreamFiles, log: io.StringIO
 ) -> None:

@@ -227,6 +227,18 @@ async def test_nothing_is_signed_below_an_authority_that_has_ended(
     await signs_validly(world, server)
 
 
+async def test_servers_below_one_authority_share_its_root(
+    world: World, disk: DiskAuthority
+) -> None:
+    one = await world.start("one", upstream=disk)
+    two = await world.start("two", upstream=disk)
+    assert x509_authority(one) != x509_authority(two)
+    assert await roots(world) == ["root"]
+    await signs_validly(world, one)
+    await signs_validly(world, two)
+    assert len(await world.store.list_ca_journals()) == 2
+
+
 async def test_an_authority_above_can_be_had_and_given_up(
     world: World, disk: DiskAuthority
 ) -> None:
