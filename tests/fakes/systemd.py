@@ -63,6 +63,7 @@ class FakeSystemd:
 
     Attributes:
         units: ID and file of the unit of each pid.
+        other_pids: the same for any other pid.
         unit_answer: types and values that GetUnitByPID answers instead.
         properties: types and values of properties, instead of those of the unit.
         silent: whether no call is answered.
@@ -72,6 +73,7 @@ class FakeSystemd:
 
     def __init__(self, bus: Bus) -> None:
         self.units: dict[int, tuple[str, str]] = {}
+        self.other_pids: tuple[str, str] | None = None
         self.unit_answer: tuple[str, tuple[Any, ...]] | None = None
         self.properties: dict[str, tuple[str, Any]] = {}
         self.silent = False
@@ -146,7 +148,7 @@ class FakeSystemd:
         (pid,) = message.body
         if self.unit_answer:
             return new_method_return(message, *self.unit_answer)
-        if pid not in self.units:
+        if not self._unit_of(pid):
             text = f"PID {pid} does not belong to any loaded unit."
             return new_error(message, f"{SERVICE}.NoUnitForPID", "s", (text,))
         return new_method_return(message, "o", (f"/org/freedesktop/systemd1/unit/_{pid}",))
@@ -155,11 +157,15 @@ class FakeSystemd:
         interface, name = message.body
         assert interface == f"{SERVICE}.Unit"
         pid = int(message.header.fields[HeaderFields.path].rpartition("_")[2])
-        if pid not in self.units:
+        unit = self._unit_of(pid)
+        if not unit:
             error = "org.freedesktop.DBus.Error.UnknownObject"
             return new_error(message, error, "s", (f"Unknown object of {pid}.",))
-        value = ("s", self.units[pid][("Id", "FragmentPath").index(name)])
+        value = ("s", unit[("Id", "FragmentPath").index(name)])
         return new_method_return(message, "v", (self.properties.get(name, value),))
+
+    def _unit_of(self, pid: int) -> tuple[str, str] | None:
+        return self.units.get(pid, self.other_pids)
 
 
 @contextmanager
