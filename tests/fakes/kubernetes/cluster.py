@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -127,6 +129,24 @@ class FakeKubernetes:
 
     def config_map(self, namespace: str, name: str) -> Document:
         return self.store.get(Key(CONFIG_MAPS, namespace, name))
+
+    def wait_for_config_map(
+        self,
+        namespace: str,
+        name: str,
+        is_right: Callable[[dict[str, str]], bool],
+        *,
+        seconds: float = 20.0,
+    ) -> dict[str, str]:
+        """Its data, as soon as they are right; those of a missing one are empty."""
+        end = time.monotonic() + seconds
+        key = Key(CONFIG_MAPS, namespace, name)
+        for _ in chain([None], self.store.changes(CONFIG_MAPS, namespace, self.store.version)):
+            data = self.store.get(key)["data"] if self.store.has(key) else {}
+            if is_right(data):
+                break
+            assert time.monotonic() < end, f"{namespace}/{name} holds {data}"
+        return data
 
     def delete_pod(self, pod: Document) -> None:
         metadata = pod["metadata"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+_PAGES = Path(__file__).parents[3] / "docs" / "plugins"
 _ROLES = {"Role": "RoleBinding", "ClusterRole": "ClusterRoleBinding"}
 
 
@@ -29,10 +32,9 @@ class Rules:
     denied: set[tuple[str, str]] = field(default_factory=set)
     _granted: list[_Grant] | None = None
 
-    def grant(self, manifests: str) -> None:
-        """From now on only what roles allow that are bound in these YAML documents, or in earlier
-        ones; a role without a binding there is everybody's."""
-        documents = [each for each in yaml.safe_load_all(manifests) if each]
+    def grant(self, documents: list[dict[str, Any]]) -> None:
+        """From now on only what roles allow that are bound in these documents, or in earlier ones;
+        a role without a binding there is everybody's."""
         self._granted = [*(self._granted or []), *_grants(documents)]
 
     def allows(self, user: str, action: Action) -> bool:
@@ -83,3 +85,10 @@ def _grants(documents: list[dict[str, Any]]) -> Iterable[_Grant]:
         )
         for rule in role["rules"]:
             yield _Grant(rule, namespace, users)
+
+
+def printed_rights(page: str) -> list[dict[str, Any]]:
+    """The roles and bindings on a plugin's page for users, as for `Rules.grant`."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (_PAGES / f"{page}.md").read_text(), re.DOTALL)
+    documents = [each for block in blocks for each in yaml.safe_load_all(block)]
+    return [each for each in documents if "rbac" in each.get("apiVersion", "")]

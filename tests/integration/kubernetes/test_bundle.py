@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -11,13 +10,12 @@ import pytest
 from spire_py.spiffe.bundle_format import bundle_from_json, bundle_from_pem
 from spire_py.spiffe.id import TrustDomain
 from tests.fakes.kubernetes import FakeKubernetes, Fault
-from tests.fakes.kubernetes.errors import Refusal
 from tests.fakes.kubernetes.kinds import CONFIG_MAPS
 from tests.fakes.kubernetes.store import Key
 from tests.integration.daemons import TRUST_DOMAIN, Process, Stack, new_stack
 
-PEM = Key(CONFIG_MAPS, "spire", "spire-bundle")
-JSON = Key(CONFIG_MAPS, "spire", "spire-bundle-json")
+PEM = ("spire", "spire-bundle")
+JSON = ("spire", "spire-bundle-json")
 
 
 @pytest.fixture
@@ -50,26 +48,6 @@ def stack(cluster: FakeKubernetes) -> Iterator[Stack]:
         made.close()
 
 
-def wait_until(
-    cluster: FakeKubernetes, key: Key, is_right: Callable[[dict[str, str]], bool]
-) -> None:
-    """Until the ConfigMap is there and right."""
-    found = threading.Event()
-
-    def look() -> None:
-        for _ in cluster.store.changes(CONFIG_MAPS, "", cluster.store.version):
-            try:
-                data = cluster.store.get(key)["data"]
-            except Refusal:
-                data = {}
-            if is_right(data) or cluster.api.closing.is_set():
-                found.set()
-                return
-
-    threading.Thread(target=look, daemon=True).start()
-    assert found.wait(20)
-
-
 def server_bundle(stack: Stack) -> str:
     return stack.server("bundle", "show")
 
@@ -79,28 +57,30 @@ def test_the_config_maps_hold_the_bundle_whatever_is_done_to_them(
 ) -> None:
     cluster.add_config_map("spire", "spire-bundle", {"other": "kept"})
     server: Process = stack.start_server()
-    wait_until(cluster, PEM, lambda data: "bundle.crt" in data)
-    wait_until(cluster, JSON, lambda data: "bundle.spiffe" in data)
-    pem = cluster.store.get(PEM)["data"]["bundle.crt"]
+    cluster.wait_for_config_map(*PEM, lambda data: "bundle.crt" in data)
+    cluster.wait_for_config_map(*JSON, lambda data: "bundle.spiffe" in data)
+    pem = cluster.config_map(*PEM)["data"]["bundle.crt"]
     domain = TrustDomain(TRUST_DOMAIN)
     shown = bundle_from_pem(domain, server_bundle(stack)).x509_authorities
     assert bundle_from_pem(domain, pem).x509_authorities == shown
-    published = bundle_from_json(domain, cluster.store.get(JSON)["data"]["bundle.spiffe"])
+    published = bundle_from_json(domain, cluster.config_map(*JSON)["data"]["bundle.spiffe"])
     assert published.x509_authorities == shown
     assert published.jwt_authorities
 
     merge = "application/merge-patch+json"
-    cluster.store.patch(PEM, {"data": {"bundle.crt": "bad"}}, merge, "kubectl")
-    wait_until(cluster, PEM, lambda data: data == {"other": "kept", "bundle.crt": pem})
-    cluster.store.delete(JSON)
-    wait_until(cluster, JSON, lambda data: "bundle.spiffe" in data)
+    cluster.store.patch(Key(CONFIG_MAPS, *PEM), {"data": {"bundle.crt": "bad"}}, merge, "kubectl")
+    cluster.wait_for_config_map(*PEM, lambda data: data == {"other": "kept", "bundle.crt": pem})
+    cluster.store.delete(Key(CONFIG_MAPS, *JSON))
+    cluster.wait_for_config_map(*JSON, lambda data: "bundle.spiffe" in data)
     server.wait_for("published_bundle_was_changed", count=2)
 
     # Without its keys the server makes another authority.
     assert server.stop() == 0, server.output
     (stack.folder / "server-data" / "keys.json").unlink()
     server = stack.start_server()
-    wait_until(cluster, PEM, lambda data: data["bundle.crt"].count("BEGIN CERTIFICATE") == 2)
+    cluster.wait_for_config_map(
+        *PEM, lambda data: data["bundle.crt"].count("BEGIN CERTIFICATE") == 2
+    )
 
     # The other cluster never answered, which disturbs nobody.
     assert server.stop() == 0, server.output

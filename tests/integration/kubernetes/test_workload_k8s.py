@@ -8,67 +8,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.fakes.kubelet import FakeKubelet, pod
 from tests.fakes.kubernetes.certificates import ClusterCA
 from tests.integration.daemons import OURS, Process, Stack, new_stack, run
+from tests.integration.kubernetes.cgroups import Cgroups
 
-HIERARCHIES = [Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/pids")]
 CONTAINER_ID = "9bca8d63d5fa610783847915bcff0ecac1273e5b4bed3f6fa1b07350e0135961"
 OTHER_ID = "b2a102854b4969b2ce98dc329c86b4fb2b06e4ad2cc8da9d8a7578c9cd2004a2"
-
-
-class Cgroups:
-    """Places processes in cgroups: real ones where the kernel lets us, else in a `/proc` made up.
-
-    Args:
-        folder: for the `/proc`.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._made: list[Path] = []
-        self._name = f"spire-py-{uuid.uuid4()}"
-        self._root = next((each for each in HIERARCHIES if self._can_make(each / self._name)), None)
-        self._proc = folder / "proc"
-        self._proc.mkdir()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """For the agent."""
-        return {} if self._root else {"HOST_PROC": str(self._proc)}
-
-    def enter(self, path: str) -> str:
-        """Shell words by which a process places itself."""
-        if self._root is None:
-            copy = f"{self._proc}/$$"
-            line = shlex.quote(f"0::{path}")
-            return f"mkdir {copy} && cp /proc/$$/status {copy} && echo {line} > {copy}/cgroup"
-        folder = self._root / self._name
-        for segment in path.strip("/").split("/"):
-            folder /= segment
-            if not folder.exists():
-                folder.mkdir()
-                self._made.append(folder)
-        return f"echo $$ > {folder}/cgroup.procs"
-
-    def remove(self) -> None:
-        for folder in reversed(self._made):
-            folder.rmdir()
-
-    def _can_make(self, folder: Path) -> bool:
-        try:
-            folder.mkdir()
-        except OSError:
-            return False
-        self._made.append(folder)
-        if (folder / "cgroup.procs").exists():
-            return True
-        self._made.remove(folder)
-        folder.rmdir()
-        return False
 
 
 @dataclass

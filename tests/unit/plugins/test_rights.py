@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,14 @@ from tests.contracts.node_attestor import no_challenge
 from tests.fakes.bundles import TRUST_DOMAIN, BundleSource, make_bundle
 from tests.fakes.kubernetes import FakeKubernetes
 from tests.fakes.kubernetes.kinds import ALL, CONFIG_MAPS, Kind
+from tests.fakes.kubernetes.rbac import printed_rights
 from tests.fakes.kubernetes.store import Key
 
-PAGES = Path(__file__).parents[3] / "docs" / "plugins"
 ROLES = {"Role", "ClusterRole"}
 LABEL = "example.org/inject"
 
 Documents = list[dict[str, Any]]
 Use = Callable[[FakeKubernetes, Path], Awaitable[None]]
-
-
-def manifests(page: str) -> Documents:
-    """What a page prints about RBAC."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (PAGES / f"{page}.md").read_text(), re.DOTALL)
-    documents = [each for block in blocks for each in yaml.safe_load_all(block)]
-    return [each for each in documents if "rbac" in each.get("apiVersion", "")]
 
 
 def without_each_right(documents: Documents) -> Iterator[tuple[str, Documents]]:
@@ -138,9 +130,9 @@ def cluster() -> Iterator[FakeKubernetes]:
 async def test_the_rights_on_the_page_are_enough(
     page: str, use: Use, cluster: FakeKubernetes, tmp_path: Path
 ) -> None:
-    documents = manifests(page)
+    documents = printed_rights(page)
     assert {each["kind"] for each in documents} & ROLES
-    cluster.rules.grant(yaml.safe_dump_all(documents))
+    cluster.rules.grant(documents)
     await use(cluster, cluster.write_kubeconfig(tmp_path / "kubeconfig"))
 
 
@@ -149,13 +141,13 @@ async def test_the_rights_on_the_page_are_enough(
     [
         pytest.param(use, documents, id=f"{page} without {what}")
         for page, use in PLUGINS.items()
-        for what, documents in without_each_right(manifests(page))
+        for what, documents in without_each_right(printed_rights(page))
     ],
 )
 async def test_each_right_on_the_page_is_needed(
     use: Use, documents: Documents, cluster: FakeKubernetes, tmp_path: Path
 ) -> None:
-    cluster.rules.grant(yaml.safe_dump_all(documents))
+    cluster.rules.grant(documents)
     with pytest.raises(SpireError, match="is forbidden"):
         await use(cluster, cluster.write_kubeconfig(tmp_path / "kubeconfig"))
 
@@ -163,13 +155,13 @@ async def test_each_right_on_the_page_is_needed(
 async def test_rights_of_another_service_account_or_namespace_are_none(
     cluster: FakeKubernetes, tmp_path: Path
 ) -> None:
-    text = yaml.safe_dump_all(manifests("notifier_k8sbundle"))
+    text = yaml.safe_dump_all(printed_rights("notifier_k8sbundle"))
     for changed in (
         text.replace("name: spire-server\n", "name: other\n"),
         text.replace("namespace: spire\n", "namespace: other\n"),
     ):
         assert changed != text
         with FakeKubernetes() as another:
-            another.rules.grant(changed)
+            another.rules.grant(list(yaml.safe_load_all(changed)))
             with pytest.raises(SpireError, match="is forbidden"):
                 await use_k8sbundle(another, another.write_kubeconfig(tmp_path / "kubeconfig"))
