@@ -99,6 +99,9 @@ class Namespaces:
             raise self._error
         return self._labels
 
+    async def missing_rules(self) -> list[str]:
+        return []
+
     async def aclose(self) -> None:
         pass
 
@@ -194,6 +197,31 @@ async def test_a_container_of_another_pod_is_not_taken(kubelet: FakeKubelet, sta
     kubelet.pods = [pod(OTHER_UID, ID)]
     with pytest.raises(DeadlineExceeded, match="no selectors found after max poll attempts"):
         await stage.attest(max_poll_attempts=1)
+
+
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        pytest.param(f"/kubepods/pod{UID}/{OTHER_ID}/{ID}", id="of the same pod"),
+        pytest.param(f"/../crio-{OTHER_ID}.scope/{ID}", id="of a pod that is not named"),
+        pytest.param(f"/kubepods/pod{'a' * 32}/{OTHER_ID}/{ID}", id="in a static pod"),
+    ],
+)
+async def test_a_container_cannot_pass_for_another_by_a_cgroup_of_its_own(
+    kubelet: FakeKubelet, stage: Stage, cgroup: str
+) -> None:
+    kubelet.pods = [full_pod()]
+    stage.process(cgroup)
+    with pytest.raises(FailedPrecondition, match="multiple container IDs found"):
+        await stage.attest()
+
+
+async def test_a_container_in_a_pods_container_is_of_the_pod(
+    kubelet: FakeKubelet, stage: Stage
+) -> None:
+    kubelet.pods = [full_pod()]
+    stage.process(f"/kubepods/pod{UID}/{OTHER_ID}/docker/{ID}")
+    assert await stage.attest(disable_container_selectors=True) == POD
 
 
 async def test_two_pods_with_one_container_are_refused(kubelet: FakeKubelet, stage: Stage) -> None:
