@@ -21,6 +21,7 @@ _CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configura
 <busconfig>
   <listen>{address}</listen>
   <auth>EXTERNAL</auth>
+  <limit name="max_replies_per_connection">64</limit>
   <policy context="default">
     <allow user="*"/><allow own="*"/>
     <allow send_type="method_call"/><allow send_type="signal"/>
@@ -67,6 +68,7 @@ class FakeSystemd:
         unit_answer: types and values that GetUnitByPID answers instead.
         properties: types and values of properties, instead of those of the unit.
         silent: whether no call is answered.
+        hold: how many must have asked for a unit before any is answered.
         callers: who asked for a unit, by their names on the bus.
         asked: set at each such question.
     """
@@ -77,6 +79,8 @@ class FakeSystemd:
         self.unit_answer: tuple[str, tuple[Any, ...]] | None = None
         self.properties: dict[str, tuple[str, Any]] = {}
         self.silent = False
+        self.hold = 0
+        self._held: list[Message] = []
         self.callers: list[str] = []
         self.asked = threading.Event()
         self._bus = bus
@@ -140,7 +144,10 @@ class FakeSystemd:
             self.callers.append(fields[HeaderFields.sender])
             self.asked.set()
             if not self.silent:
-                yield self._unit(message)
+                self._held.append(message)
+            if len(self.callers) >= self.hold:
+                yield from map(self._unit, self._held)
+                self._held = []
         elif fields[HeaderFields.member] == "Get":
             yield self._property(message)
 

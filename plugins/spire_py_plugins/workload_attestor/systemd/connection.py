@@ -147,6 +147,7 @@ class BusConnection(asyncio.Protocol):
         for waiting in everyone:
             if not waiting.done():
                 waiting.set_exception(ConnectionLost(reason))
+                waiting.exception()  # Seen, even if the task that waits has just given up.
         self.close()
 
 
