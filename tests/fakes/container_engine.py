@@ -17,6 +17,7 @@ class FakeEngine:
     Attributes:
         containers: by ID.
         images: by name.
+        broken: IDs of containers that it has trouble with.
         refusals: status and body of the next answers.
         asked: the paths of the requests.
     """
@@ -24,6 +25,7 @@ class FakeEngine:
     def __init__(self, socket: Path) -> None:
         self.containers: dict[str, Any] = {}
         self.images: dict[str, Any] = {}
+        self.broken: set[str] = set()
         self.refusals: list[tuple[int, bytes]] = []
         self.asked: list[str] = []
         socket.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +50,8 @@ class FakeEngine:
         self.asked.append(path)
         if self.refusals:
             return self.refusals.pop(0)
+        if any(each in path for each in self.broken):
+            return 500, b'{"message":"trouble"}'
         for kind, known in (("containers", self.containers), ("images", self.images)):
             for name, document in known.items():
                 if path.endswith(f"/{kind}/{name}/json"):

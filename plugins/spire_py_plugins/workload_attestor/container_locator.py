@@ -25,12 +25,32 @@ _STATIC_POD_UID = re.compile(rf"\bpod({_HEX}{{32}})\b", re.ASCII)
 """A static pod's UID is a hash. It is no key to the pod list, but it is a pod."""
 
 
+_DELEGATED = re.compile(r"/(user@[0-9]+\.service)(?=/)", re.ASCII)
+"""Below it, systemd leaves the cgroups to a user, who names them at will."""
+
+
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a process runs; empty outside of containers, the pod UID also where none is told."""
+    """Where a process runs; empty outside of containers, the pod UID also where none is told.
+
+    Attributes:
+        container_id: the innermost container's.
+        pod_uid: of the pod around it.
+        outer: IDs of containers around it, the outermost first, within the pod if there is one.
+            Whoever is in one of them may have made the inner cgroup, and chosen its name.
+    """
 
     container_id: str = ""
     pod_uid: str = ""
+    outer: tuple[str, ...] = ()
+
+    def refuse_nested(self) -> None:
+        """For those who take a container's name for the runtime's word.
+
+        Raises:
+            FailedPrecondition: there are containers around it.
+        """
+        _only((*self.outer, self.container_id), "container IDs")
 
 
 class ContainerLocator:
@@ -72,15 +92,22 @@ class ContainerLocator:
             Internal: what the kernel says cannot be read.
         """
         paths = self.cgroup_paths(pid)
-        found = locate_in(paths, pods=self._pods)
+        found = self._locate_in(paths)
         if found.container_id or not self._fall_back or not all(map(_says_nothing, paths)):
             return found
         # Whoever can mount makes this one as long as they like.
         roots = await asyncio.to_thread(self._mount_roots, pid)
         self._show("PID mount enumerated", roots)
-        return locate_in(roots, pods=self._pods)
+        return self._locate_in(roots)
 
-    def cgroup_paths(self, pid: int) -> list[str]:
+    def _locate_in(self, paths: list[str]) -> Location:
+        """Pods are none of what a user named, unless this agent is such a user's, and so is all."""
+        if self._pods and any(map(_DELEGATED.search, paths)):
+            own = {name for path in self.cgroup_paths("self") for name in _DELEGATED.findall(path)}
+            paths = [path for path in paths if own.issuperset(_DELEGATED.findall(path))]
+        return locate_in(paths, pods=self._pods)
+
+    def cgroup_paths(self, pid: int | str) -> list[str]:
         """The paths of the process's cgroups; none where there is no such process.
 
         Raises:
@@ -94,7 +121,7 @@ class ContainerLocator:
     def _mount_roots(self, pid: int) -> list[str]:
         return _cgroup_mount_roots(self._read(pid, "mountinfo", _MAX_MOUNTINFO_BYTES))
 
-    def _read(self, pid: int, name: str, most: int) -> str:
+    def _read(self, pid: int | str, name: str, most: int) -> str:
         """The file; empty where there is none, which ends in no selectors at all."""
         path = self._proc / str(pid) / name
         try:
@@ -126,36 +153,32 @@ def locate_in(paths: Iterable[str], *, pods: bool = True) -> Location:
     return Location(
         container_id=_only((each.container_id for each in found), "container IDs"),
         pod_uid=_only((each.pod_uid for each in found), "pod UIDs"),
+        outer=tuple(dict.fromkeys(outer for each in found for outer in each.outer)),
     )
 
 
 def _parse_path(path: str, *, pods: bool) -> Location:
     """The last container ID in a path, and the pod before it."""
-    segments = path.split("/")
-    while segments:
-        segment = segments.pop()
-        match = _CONTAINER_ID.search(segment)
-        if match is None:
-            continue
-        if not pods:
-            return Location(match[0])
-        # Some runtimes keep pod and container in one segment: `…pod<uid>.slice:cri:<id>`.
-        return Location(match[0], _pod_uid([*segments, segment[: match.start()]]))
-    return Location()
+    matches = list(_CONTAINER_ID.finditer(path))
+    if not matches:
+        return Location()
+    last = matches[-1]
+    before = path[: last.start()]
+    uid, end = _pod(before) if pods else ("", 0)
+    outer = dict.fromkeys(_CONTAINER_ID.findall(before[end:]))
+    outer.pop(last[0], None)
+    return Location(last[0], uid, tuple(outer))
 
 
-def _pod_uid(segments: list[str]) -> str:
-    """The pod that the segments name; empty for none.
+def _pod(path: str) -> tuple[str, int]:
+    """The pod that a path names, and where that name ends; empty for none or a static one.
 
     A path through two pods would let a container that may make cgroups pass for another pod's.
     """
-    uids = [
-        match[1].replace("_", "-")
-        for segment in segments
-        for match in (*_STATIC_POD_UID.finditer(segment), *_POD_UID.finditer(segment))
-    ]
-    uid = _only(uids, "pod UIDs")
-    return uid if "-" in uid else ""
+    matches = (*_STATIC_POD_UID.finditer(path), *_POD_UID.finditer(path))
+    uid = _only((match[1].replace("_", "-") for match in matches), "pod UIDs")
+    end = max((match.end() for match in matches), default=0)
+    return (uid if "-" in uid else ""), end
 
 
 def _only(values: Iterable[str], what: str) -> str:

@@ -9,12 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from spire_py.errors import SpireError, Unavailable
+from spire_py.errors import FailedPrecondition, NotFound, SpireError, Unavailable
 from spire_py.model.selector import Selector
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.runtime.clock import Clock
 from spire_py.telemetry.logs import get_logger
-from spire_py_plugins.workload_attestor.container_locator import ContainerLocator
+from spire_py_plugins.workload_attestor.container_locator import ContainerLocator, Location
 from spire_py_plugins.workload_attestor.docker.engine import Engine
 from spire_py_plugins.workload_attestor.docker.settings import DockerSettings
 from spire_py_plugins.workload_attestor.host_processes import missing_around_processes
@@ -24,6 +24,7 @@ log = get_logger("workload_attestor")
 _TYPE = "docker"
 _PODMAN_CGROUP = re.compile("libpod-|/libpod/")
 _USER_SLICE = re.compile(r"/user-([0-9]{1,10})\.slice/")
+_DELEGATED = re.compile(r"/user@([0-9]{1,10})\.service/")
 _MAX_UID = 2**32 - 1
 _WAITS = tuple(timedelta(milliseconds=each) for each in (100, 200, 400))
 
@@ -47,13 +48,14 @@ class DockerWorkloadAttestor(WorkloadAttestor):
     async def attest(self, pid: int) -> tuple[Selector, ...]:
         paths = self._locator.cgroup_paths(pid)
         if self._settings.matchers:
-            container_id = self._settings.matchers.find(paths)
+            where = Location(self._settings.matchers.find(paths))
         else:
-            container_id = (await self._locator.locate(pid)).container_id
-        if not container_id:
+            where = await self._locator.locate(pid)
+        if not where.container_id:
             return ()
         engine = self._engine(paths)
-        config = _config(await self._fetch_container(engine, container_id))
+        config = _config(await self._fetch_container(engine, where.container_id))
+        await self._check_outer(where, paths)
         values = [*_container_selectors(config)]
         if digest := await _image_digest(engine, _text(config.get("Image"))):
             values.append(f"image_config_digest:{digest}")
@@ -87,11 +89,30 @@ class DockerWorkloadAttestor(WorkloadAttestor):
     def _docker(self) -> Engine:
         return Engine(self._settings.docker_socket, version=self._settings.docker_version)
 
+    async def _check_outer(self, where: Location, paths: Sequence[str]) -> None:
+        """Refuse a container in a container that an engine of ours runs.
+
+        The outer one may make cgroups, and name them like any other container's. In an outer one
+        that no engine knows, an engine of its own runs, which is the one that was asked.
+        """
+        for outer in where.outer:
+            around = [path[: path.index(outer) + len(outer)] for path in paths if outer in path]
+            try:
+                await self._engine(around).fetch_container(outer)
+            except NotFound:
+                continue
+            where.refuse_nested()
+
     def _engine(self, paths: Sequence[str]) -> Engine:
-        """The one that runs the container: Podman names its cgroups in its own way."""
+        """The one that runs the container: Podman names its cgroups in its own way.
+
+        Raises:
+            FailedPrecondition: a user named the container's cgroup, whose engine it is not.
+        """
         settings = self._settings
         of_podman = next((path for path in paths if _PODMAN_CGROUP.search(path)), None)
         if of_podman is None:
+            _check_user(paths, settings.docker_socket)
             return self._docker()
         user = _USER_SLICE.search(of_podman)
         if user is None or int(user[1]) > _MAX_UID:
@@ -106,6 +127,21 @@ class DockerWorkloadAttestor(WorkloadAttestor):
                 log.debug("Container engine does not answer; will retry", error=error.message)
                 await self._clock.sleep(wait)
         return await engine.fetch_container(container_id)
+
+
+def _check_user(paths: Sequence[str], socket: Path) -> None:
+    """A user's own engine may be asked what runs in the cgroups that systemd leaves to the user."""
+    for user in (int(user) for path in paths for user in _DELEGATED.findall(path)):
+        try:
+            owner = socket.stat().st_uid
+        except OSError as error:
+            raise Unavailable(
+                f"cannot connect to the container engine at {socket}: {error.strerror}"
+            ) from error
+        if owner != user:
+            raise FailedPrecondition(
+                f"the container's cgroup is of user {user}, and the engine at {socket} is not"
+            )
 
 
 def _config(container: dict[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,8 @@ class K8sWorkloadAttestor(WorkloadAttestor):
         where = await self._locator.locate(pid)
         if not where.container_id:
             return ()
+        if self._container_selectors or not where.pod_uid:
+            where.refuse_nested()
         pod, container = await self._poll(self._pod_lists, where)
         values = [*pod_selectors(pod)]
         if container and self._container_selectors:

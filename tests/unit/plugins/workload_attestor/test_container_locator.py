@@ -146,19 +146,6 @@ REAL_CGROUPS = [
     pytest.param(
         v2(f"/../crio-{ID}.scope"), Location(ID), id="v2 CRI-O, seen from a container of the pod"
     ),
-    pytest.param(
-        v2(
-            f"/user.slice/user-1000.slice/user@1000.service/kubelet.slice/kubelet-kubepods.slice/"
-            f"kubelet-kubepods-pod{UID_}.slice/cri-containerd-{ID}.scope"
-        ),
-        IN_POD,
-        id="v2 rootless kind",
-    ),
-    pytest.param(
-        v2(f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope/container"),
-        Location(ID),
-        id="v2 rootless podman: no pod",
-    ),
     pytest.param(v2(f"/system.slice/docker-{ID}.scope"), Location(ID), id="v2 Docker: no pod"),
     pytest.param(
         v2(f"/machine.slice/libpod-{ID}.scope/container"), Location(ID), id="v2 podman: no pod"
@@ -234,9 +221,108 @@ async def test_contradictions_are_refused(tmp_path: Path, cgroup: str, message: 
         await ContainerLocator(proc=tmp_path).locate(pid)
 
 
-async def test_a_forged_container_inside_of_a_pod_keeps_the_pod(tmp_path: Path) -> None:
-    pid = process(tmp_path, cgroup=v2(f"/kubepods/pod{UID}/{ID}/{OTHER_ID}"))
-    assert await ContainerLocator(proc=tmp_path).locate(pid) == Location(OTHER_ID, UID)
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        pytest.param(
+            f"/kubepods/pod{UID}/{ID}/{OTHER_ID}", Location(OTHER_ID, UID, (ID,)), id="v1"
+        ),
+        pytest.param(
+            f"/kubepods-pod{UID_}.slice/crio-{ID}.scope/crio-{OTHER_ID}.scope",
+            Location(OTHER_ID, UID, (ID,)),
+            id="systemd",
+        ),
+        pytest.param(
+            f"/kubepods-pod{UID_}.slice:cri-containerd:{ID}/{OTHER_ID}",
+            Location(OTHER_ID, UID, (ID,)),
+            id="pod and container in one segment",
+        ),
+        pytest.param(
+            f"/kubepods/pod{UID}/{ID}-{OTHER_ID}",
+            Location(OTHER_ID, UID, (ID,)),
+            id="both in one segment",
+        ),
+        pytest.param(
+            f"/kubepods/pod{STATIC_UID}/{ID}/{OTHER_ID}",
+            Location(OTHER_ID, outer=(ID,)),
+            id="static pod",
+        ),
+        pytest.param(
+            f"/../crio-{ID}.scope/{OTHER_ID}", Location(OTHER_ID, outer=(ID,)), id="pod unknown"
+        ),
+        pytest.param(
+            f"/docker/{NODE_ID}/kubepods/pod{UID}/{ID}/{OTHER_ID}",
+            Location(OTHER_ID, UID, (ID,)),
+            id="kind: the node does not count",
+        ),
+        pytest.param(f"/kubepods/pod{UID}/{ID}/x/{ID}", IN_POD, id="itself does not count"),
+    ],
+)
+async def test_containers_around_a_container_are_told(
+    tmp_path: Path, path: str, expected: Location
+) -> None:
+    pid = process(tmp_path, cgroup=v2(path))
+    assert await ContainerLocator(proc=tmp_path).locate(pid) == expected
+
+
+USERS_OWN = "/user.slice/user-1000.slice/user@1000.service"
+NAMED_BY_USERS = [
+    pytest.param(
+        f"{USERS_OWN}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID_}.slice/"
+        f"cri-containerd-{ID}.scope",
+        IN_POD,
+        id="rootless kind, or a forged pod",
+    ),
+    pytest.param(
+        f"{USERS_OWN}/user.slice/libpod-{ID}.scope/container",
+        Location(ID),
+        id="rootless podman, or a forged container",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "expected"), NAMED_BY_USERS)
+@pytest.mark.parametrize(
+    "own",
+    [
+        pytest.param("/", id="agent in a cgroup namespace"),
+        pytest.param("/system.slice/spire-agent.service", id="agent on the host"),
+        pytest.param(
+            "/user.slice/user-1001.slice/user@1001.service/agent.scope", id="another user's agent"
+        ),
+        pytest.param(None, id="no proc"),
+    ],
+)
+async def test_what_a_user_named_is_no_pod(
+    tmp_path: Path, path: str, expected: Location, own: str | None
+) -> None:
+    if own is not None:
+        (tmp_path / "self").mkdir()
+        (tmp_path / "self" / "cgroup").write_text(v2(own))
+    pid = process(tmp_path, cgroup=v2(path), mountinfo=mounts(mount(f"/../{OTHER_ID}")))
+    assert await ContainerLocator(proc=tmp_path).locate(pid) == Location()
+    without_pods = ContainerLocator(proc=tmp_path, pods=False)
+    assert await without_pods.locate(pid) == Location(expected.container_id)
+
+
+@pytest.mark.parametrize(("path", "expected"), NAMED_BY_USERS)
+async def test_what_a_user_named_is_a_pod_to_the_users_own_agent(
+    tmp_path: Path, path: str, expected: Location
+) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(v2(f"{USERS_OWN}/kubelet.slice/agent"))
+    pid = process(tmp_path, cgroup=v2(path))
+    assert await ContainerLocator(proc=tmp_path).locate(pid) == expected
+
+
+async def test_what_the_kernel_says_elsewhere_counts_beside_what_a_user_named(
+    tmp_path: Path,
+) -> None:
+    cgroup = (
+        f"2:cpu:/kubepods/pod{UID}/{ID}\n1:name=systemd:{USERS_OWN}/pod{OTHER_UID}/{OTHER_ID}\n"
+    )
+    pid = process(tmp_path, cgroup=cgroup)
+    assert await ContainerLocator(proc=tmp_path).locate(pid) == IN_POD
 
 
 MOUNTS = """\

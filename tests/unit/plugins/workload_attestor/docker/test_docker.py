@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -97,6 +98,58 @@ async def test_a_process_has_its_containers_selectors(
 ) -> None:
     assert await attest(folder, cgroup) == [*SELECTORS, DIGEST]
     assert engine.asked[0] == f"/containers/{ID}/json"
+
+
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        pytest.param(f"/docker/{OTHER_ID}/{ID}", id="by its name alone"),
+        pytest.param(f"/system.slice/docker-{OTHER_ID}.scope/docker-{ID}.scope", id="systemd"),
+        pytest.param(f"/docker/{OTHER_ID}/docker/{'c' * 64}/{ID}", id="two within"),
+        pytest.param(f"/docker/{OTHER_ID}-{ID}", id="in one segment"),
+    ],
+)
+async def test_a_container_cannot_pass_for_another_by_a_cgroup_of_its_own(
+    folder: Path, engine: FakeEngine, cgroup: str
+) -> None:
+    engine.containers[OTHER_ID] = {"Id": OTHER_ID, "Config": {"Labels": {"app": "attacker"}}}
+    with pytest.raises(FailedPrecondition, match="multiple container IDs found"):
+        await attest(folder, cgroup)
+
+
+async def test_a_container_cannot_pass_for_one_of_another_engine(folder: Path) -> None:
+    with FakeEngine(folder / "docker.sock") as engine, FakeEngine(folder / "podman.sock") as podman:
+        engine.containers[OTHER_ID] = {"Config": {"Labels": {"app": "attacker"}}}
+        podman.containers[ID] = CONTAINER
+        with pytest.raises(FailedPrecondition, match="multiple container IDs found"):
+            await attest(folder, f"/system.slice/docker-{OTHER_ID}.scope/libpod-{ID}.scope")
+
+
+async def test_an_outer_container_that_cannot_be_asked_for_is_no_way_around(
+    folder: Path, engine: FakeEngine
+) -> None:
+    engine.broken.add(OTHER_ID)
+    with pytest.raises(Unavailable):
+        await attest(folder, f"/docker/{OTHER_ID}/{ID}")
+
+
+USERS = "/user.slice/user-{0}.slice/user@{0}.service"
+
+
+async def test_a_user_cannot_pass_for_a_container_of_roots_engine(
+    folder: Path, engine: FakeEngine
+) -> None:
+    stranger = os.getuid() + 1
+    with pytest.raises(FailedPrecondition, match=f"cgroup is of user {stranger}"):
+        await attest(folder, f"{USERS.format(stranger)}/docker-{ID}.scope")
+    assert engine.asked == []
+
+
+async def test_a_users_own_engine_tells_of_the_users_containers(
+    folder: Path, engine: FakeEngine
+) -> None:
+    found = await attest(folder, f"{USERS.format(os.getuid())}/user.slice/docker-{ID}.scope")
+    assert found == [*SELECTORS, DIGEST]
 
 
 async def test_the_apis_version_can_be_set(folder: Path, engine: FakeEngine) -> None:
