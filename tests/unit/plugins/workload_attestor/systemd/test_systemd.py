@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -12,13 +14,13 @@ import pytest
 from jeepney import Parser, new_method_return
 from spire_py_plugins.workload_attestor import systemd as plugin
 from spire_py_plugins.workload_attestor.systemd.attestor import SystemdWorkloadAttestor
+from spire_py_plugins.workload_attestor.unix import UnixWorkloadAttestor
 
 from spire_py.agent.workload_attestation import WorkloadAttestation
 from spire_py.errors import Internal, InvalidArgument
 from spire_py.plugin_api.context import PluginContext
 from spire_py.spiffe.id import TrustDomain
 from tests.fakes.systemd import FakeSystemd, systemd_bus
-from tests.unit.agent.endpoint import FakeWorkloadAttestor
 
 PID = 7
 UNIT = ("nginx.service", "/lib/systemd/system/nginx.service")
@@ -84,9 +86,7 @@ async def test_a_process_without_a_unit_is_an_error(
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**31])
-async def test_what_is_no_pid_is_not_asked_for(
-    attestor: SystemdWorkloadAttestor, pid: int, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_no_pid_is_not_asked_for(attestor: SystemdWorkloadAttestor, pid: int) -> None:
     # To systemd, 0 is the one who asks.
     assert await refusal(attestor, pid) == f"invalid value for PID: {pid}"
 
@@ -157,16 +157,31 @@ async def test_the_first_address_that_works_counts(
     assert await attest(attestor) == SELECTORS
 
 
+async def test_a_socket_may_have_an_abstract_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, attestor: SystemdWorkloadAttestor
+) -> None:
+    name = folder.name
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:abstract={name}")
+    assert f"@{name}: Connection refused" in await refusal(attestor)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_unix_server(refuse, f"\0{name}"):
+        assert f"@{name}: the connection to the bus was lost" in await refusal(attestor)
+
+
 @needs_bus
 async def test_a_silent_systemd_costs_only_this_attestor_its_time(systemd: FakeSystemd) -> None:
     systemd.silent = True
     attestor = SystemdWorkloadAttestor(seconds=0.05)
-    attestation = WorkloadAttestation(
-        {"systemd": attestor, "unix": FakeWorkloadAttestor("unix:uid:1")}
-    )
-    selectors, failures = await attestation.examine(PID)
-    assert [str(selector) for selector in selectors] == ["unix:uid:1"]
-    assert str(failures["systemd"]) == (f"failed to get unit by pid {PID}: no answer within 0.05 s")
+    attestation = WorkloadAttestation({"systemd": attestor, "unix": UnixWorkloadAttestor()})
+    pid = os.getpid()
+    selectors, failures = await attestation.examine(pid)
+    assert f"unix:uid:{os.geteuid()}" in map(str, selectors)
+    assert {name: str(error) for name, error in failures.items()} == {
+        "systemd": f"failed to get unit by pid {pid}: no answer within 0.05 s"
+    }
     await attestor.aclose()
 
 
@@ -369,6 +384,14 @@ async def test_a_connection_that_is_lost_while_asking_is_made_anew_once(
             f"failed to get unit by pid {PID}: the connection to the bus was lost"
         )
     assert connections == 2
+
+
+def test_the_library_is_loaded_only_where_the_plugin_is_used() -> None:
+    program = (
+        "import sys, spire_py_plugins.workload_attestor.systemd; print('jeepney' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"False\n"
 
 
 def test_there_are_no_settings() -> None:
