@@ -13,6 +13,7 @@ from typing import Any
 from spire_py.config.durations import format_duration
 
 _PLAIN = re.compile(r"[A-Za-z0-9\-._/@^+]*")
+_MARKS = re.compile(r'["\\]')
 MAX_VALUE_CHARACTERS = 16_384
 """Of a value or message in a line; what is longer is cut: a peer may have written it."""
 
@@ -55,7 +56,7 @@ def json_line(time: datetime, level: str, message: str, fields: Mapping[str, Any
 
 def rfc3339(time: datetime, *, fractions: bool) -> str:
     """A time as Go writes RFC 3339; with fractions, trailing zeros of the fraction are left out."""
-    text = time.strftime("%Y-%m-%dT%H:%M:%S")
+    text = time.replace(tzinfo=None).isoformat(timespec="seconds")
     if fractions and time.microsecond:
         text += f".{time.microsecond:06}".rstrip("0")
     offset = time.utcoffset()
@@ -134,6 +135,8 @@ def _quoted(text: str) -> str:
     text = _bounded(text)
     if _PLAIN.fullmatch(text):
         return text
+    if text.isprintable() and not _MARKS.search(text):
+        return f'"{text}"'
     return '"' + "".join(map(_escaped, text)) + '"'
 
 

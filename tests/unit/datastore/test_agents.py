@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -56,6 +57,43 @@ async def test_attestation_of_a_banned_agent_is_refused(datastore: Datastore) ->
     with pytest.raises(PermissionDenied, match="failed to attest: agent is banned"):
         await datastore.store_attested_agent(agent("one", "a:1"))
     assert await datastore.get_agent(AGENT_ID) == banned
+
+
+async def test_attestations_at_the_same_time_each_have_their_own_outcome(
+    datastore: Datastore,
+) -> None:
+    await datastore.create_agent(agent("banned", "a:1"))
+    await datastore.update_agent(agent("banned").id, serial_number="", new_serial_number="")
+    await datastore.create_agent(agent("known", "a:1", agent_version="1.0"))
+    shown = [
+        agent("new", "a:1", serial_number="7"),
+        agent("banned", "a:1", serial_number="7"),
+        agent("known", "b:1", "a:1", serial_number="7"),
+        agent("newer", serial_number="7"),
+    ]
+    new, banned, known, newer = await asyncio.gather(
+        *map(datastore.store_attested_agent, shown), return_exceptions=True
+    )
+    assert (new, newer) == (shown[0], shown[3])
+    assert isinstance(banned, PermissionDenied)
+    assert known == replace(shown[2], agent_version="1.0")
+    stored = {each.id: each for each in await datastore.load_all_agents()}
+    assert {stored[agent(name).id].serial_number for name in ("known", "newer")} == {"7"}
+    assert stored[agent("banned").id].banned
+
+
+async def test_the_second_of_two_attestations_with_the_same_evidence_is_refused(
+    datastore: Datastore,
+) -> None:
+    outcomes = await asyncio.gather(
+        *(
+            datastore.store_attested_agent(agent("one", serial_number=str(n)), must_be_new=True)
+            for n in range(1, 6)
+        ),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in outcomes].count(AlreadyExists) == 4
+    assert await datastore.get_agent(AGENT_ID) in outcomes
 
 
 async def test_evidence_that_counts_once_makes_one_agent(datastore: Datastore) -> None:

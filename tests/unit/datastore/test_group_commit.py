@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import Connection
 
-from spire_py.errors import AlreadyExists, Unavailable
-from spire_py.server.datastore.sql.group_commit import GroupCommit
+from spire_py.errors import AlreadyExists, SpireError, Unavailable
+from spire_py.server.datastore.sql.group_commit import GroupCommit, Part, one_by_one
 
 _NO_CONNECTION = cast(Connection, None)
 
@@ -25,12 +25,12 @@ class Writer:
         self.let_go = threading.Event()
         self.away = False
 
-    def transaction(self, works: Sequence[Callable[[Connection], Any]], durable: bool) -> list[Any]:
+    def transaction(self, parts: Sequence[Part], durable: bool) -> list[Sequence[Any]]:
         assert self.let_go.wait(20)
-        self.groups.append((len(works), durable))
+        self.groups.append((sum(len(items) for _, items in parts), durable))
         if self.away:
             raise Unavailable("database is locked")
-        return [work(_NO_CONNECTION) for work in works]
+        return [batch(_NO_CONNECTION, items) for batch, items in parts]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def _asked(
     group_commit: GroupCommit, *works: Callable[[Connection], Any], durable: bool = False
 ) -> list[asyncio.Task[Any]]:
     tasks = [
-        asyncio.create_task(group_commit.run(work, durable=durable and number == 1))
+        asyncio.create_task(group_commit.run(one_by_one, work, durable=durable and number == 1))
         for number, work in enumerate(works)
     ]
     await asyncio.sleep(0)
@@ -86,6 +86,27 @@ async def test_a_failure_hits_only_the_one_that_fails(
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [*outcomes[:2], *outcomes[3:]] == [0, 1, 3]
     assert isinstance(outcomes[2], AlreadyExists)
+
+
+async def test_those_who_ask_for_the_same_share_its_statements(
+    group_commit: GroupCommit, writer: Writer
+) -> None:
+    together: list[list[int]] = []
+
+    def halves(_connection: Connection, items: Sequence[int]) -> list[int | SpireError]:
+        together.append(list(items))
+        return [AlreadyExists("odd") if item % 2 else item // 2 for item in items]
+
+    tasks = [
+        asyncio.create_task(group_commit.run(halves, number, durable=False)) for number in range(5)
+    ]
+    await asyncio.sleep(0)
+    tasks += await _asked(group_commit, lambda _: "other")
+    writer.let_go.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [outcomes[0], outcomes[2], outcomes[4], outcomes[5]] == [0, 1, 2, "other"]
+    assert {type(outcomes[1]), type(outcomes[3])} == {AlreadyExists}
+    assert together == [[0], [1, 2, 3, 4]]
 
 
 async def test_all_are_told_at_once_that_the_database_is_away(

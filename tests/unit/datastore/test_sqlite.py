@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import stat
@@ -44,6 +45,16 @@ async def test_file_is_for_the_owner_and_the_group_only(sqlite_opener: Opener) -
         "datastore.sqlite3-wal": 0o640,
         "datastore.sqlite3-shm": 0o640,
     }
+
+
+async def test_of_attestations_of_one_agent_in_one_transaction_the_last_one_stands(
+    sqlite_opener: Opener,
+) -> None:
+    shown = [agent("one", f"a:{n}", serial_number=str(n)) for n in range(1, 6)]
+    async with sqlite_opener() as datastore:
+        assert await asyncio.gather(*map(datastore.store_attested_agent, shown)) == shown
+        assert await datastore.load_all_agents() == shown[-1:]
+        assert len(await datastore.agent_events(0)) == len(shown)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,13 +44,15 @@ _PRUNE_AT_ONCE = 1000
 # Made once, because making a statement costs as much as running it.
 _SELECTORS = schema.agent_selectors.c
 _BY_IDS = select(schema.agents).where(_AGENTS.spiffe_id.in_(bindparam("ids", expanding=True)))
-_LOCKED = select(schema.agents).where(_AGENTS.spiffe_id == bindparam("id")).with_for_update()
+_LOCKED_BY_IDS = _BY_IDS.with_for_update()
 _ALL_SELECTORS = select(_SELECTORS.spiffe_id, _SELECTORS.type, _SELECTORS.value)
 _SELECTORS_BY_IDS = _ALL_SELECTORS.where(_SELECTORS.spiffe_id.in_(bindparam("ids", expanding=True)))
 
 _INSERT = insert(schema.agents)
 _INSERT_SELECTORS = insert(schema.agent_selectors)
-_DELETE_SELECTORS = delete(schema.agent_selectors).where(_SELECTORS.spiffe_id == bindparam("id"))
+_DELETE_SELECTORS = delete(schema.agent_selectors).where(
+    _SELECTORS.spiffe_id.in_(bindparam("ids", expanding=True))
+)
 
 _COLUMN_OF_FIELD = {
     "serial_number": "serial_number",
@@ -62,6 +64,15 @@ _COLUMN_OF_FIELD = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Attested:
+    """What one attestation showed."""
+
+    agent: Agent
+    now: datetime
+    must_be_new: bool
+
+
 class AgentStore(Store):
     """Agents, their selectors, and the events about them."""
 
@@ -71,7 +82,8 @@ class AgentStore(Store):
         Raises:
             AlreadyExists: there is one of this ID.
         """
-        return await self._database.write(_create, agent, self._clock.now())
+        await self._database.write(_create, [agent], self._clock.now())
+        return agent
 
     async def store_attested_agent(
         self, agent: Agent, now: datetime | None = None, *, must_be_new: bool = False
@@ -89,8 +101,8 @@ class AgentStore(Store):
             PermissionDenied: the agent is banned, or was banned meanwhile.
             AlreadyExists: it is known, and must be new.
         """
-        now = now or self._clock.now()
-        return await self._database.write(_store_attested, agent, now, must_be_new)
+        shown = _Attested(agent, now or self._clock.now(), must_be_new)
+        return await self._database.write_together(_store_attested, shown)
 
     async def update_agent(self, agent_id: SpiffeID, **fields: object) -> Agent:
         """Change some of the fields that are columns, such as both serial numbers of a ban.
@@ -210,23 +222,38 @@ class AgentStore(Store):
         return await self._database.write(prune_events, schema.agent_events, older_than)
 
 
-def _create(connection: Connection, agent: Agent, now: datetime) -> Agent:
-    _insert(connection, agent, now)
-    _replace_selectors(connection, str(agent.id), agent.selectors, now)
-    add_events(connection, schema.agent_events, [str(agent.id)], now)
-    return agent
+def _create(connection: Connection, agents: Sequence[Agent], now: datetime) -> None:
+    _insert(connection, agents, now)
+    _replace_selectors(connection, {str(agent.id): agent.selectors for agent in agents}, now)
+    add_events(connection, schema.agent_events, [str(agent.id) for agent in agents], now)
 
 
-def _store_attested(
-    connection: Connection, agent: Agent, now: datetime, must_be_new: bool
-) -> Agent:
-    row = _locked(connection, agent.id)
-    if row is None:
-        return _create(connection, agent, now)
+def _store_attested(connection: Connection, shown: Sequence[_Attested]) -> list[Agent | SpireError]:
+    """What attestations showed: those of agents that nobody knew go in together."""
+    rows = _locked(connection, [each.agent.id for each in shown])
+    new: dict[SpiffeID, _Attested] = {}
+    for each in shown:
+        if str(each.agent.id) not in rows:
+            new.setdefault(each.agent.id, each)
+    if new:
+        agents = [each.agent for each in new.values()]
+        _create(connection, agents, max(each.now for each in new.values()))
+    return [
+        each.agent if new.get(each.agent.id) is each else _store_known(connection, each, rows)
+        for each in shown
+    ]
+
+
+def _store_known(
+    connection: Connection, shown: _Attested, rows: Mapping[str, AnyRow]
+) -> Agent | SpireError:
+    agent, spiffe_id, now = shown.agent, str(shown.agent.id), shown.now
+    # One that is not among the rows was new a moment ago, in this transaction.
+    row = rows.get(spiffe_id) or _locked(connection, [agent.id])[spiffe_id]
     if not row.serial_number and not row.new_serial_number:
-        raise PermissionDenied("failed to attest: agent is banned")
-    if must_be_new:
-        raise AlreadyExists("attestation data has already been used to attest an agent")
+        return PermissionDenied("failed to attest: agent is banned")
+    if shown.must_be_new:
+        return AlreadyExists("attestation data has already been used to attest an agent")
     values = {
         "data_type": agent.attestation_type,
         "serial_number": agent.serial_number,
@@ -238,10 +265,10 @@ def _store_attested(
     }
     connection.execute(update(schema.agents).where(_AGENTS.id == row.id).values(**values))
     selectors = tuple(sorted(set(agent.selectors)))
-    stored = _selectors(connection, [row.spiffe_id])[row.spiffe_id]
+    stored = _selectors(connection, [spiffe_id])[spiffe_id]
     if sorted(stored) != [(each.type, each.value) for each in selectors]:
-        _replace_selectors(connection, row.spiffe_id, selectors, now)
-    add_events(connection, schema.agent_events, [row.spiffe_id], now)
+        _replace_selectors(connection, {spiffe_id: selectors}, now)
+    add_events(connection, schema.agent_events, [spiffe_id], now)
     return replace(agent, agent_version=row.agent_version or "", selectors=selectors)
 
 
@@ -268,12 +295,12 @@ def _update(
 def _set_selectors(
     connection: Connection, agent_id: SpiffeID, selectors: Sequence[Selector], now: datetime
 ) -> None:
-    _replace_selectors(connection, str(agent_id), selectors, now)
+    _replace_selectors(connection, {str(agent_id): selectors}, now)
     add_events(connection, schema.agent_events, [str(agent_id)], now)
 
 
 def _delete(connection: Connection, agent_id: SpiffeID, now: datetime) -> Agent:
-    row = _locked(connection, agent_id)
+    row = _locked(connection, [agent_id]).get(str(agent_id))
     if row is None:
         raise not_found()
     agent = _fetch(connection, [str(agent_id)])
@@ -352,13 +379,14 @@ def _select() -> Query:
     return select(schema.agents)
 
 
-def _locked(connection: Connection, agent_id: SpiffeID) -> AnyRow | None:
-    return connection.execute(_LOCKED, {"id": str(agent_id)}).first()
+def _locked(connection: Connection, ids: Iterable[SpiffeID]) -> dict[str, AnyRow]:
+    """The rows of agents, as far as they exist, kept from all others until the end."""
+    found = connection.execute(_LOCKED_BY_IDS, {"ids": list(map(str, ids))})
+    return {row.spiffe_id: row for row in found}
 
 
-def _insert(connection: Connection, agent: Agent, now: datetime) -> None:
-    connection.execute(
-        _INSERT,
+def _insert(connection: Connection, agents: Iterable[Agent], now: datetime) -> None:
+    rows = [
         {
             "created_at": now,
             "updated_at": now,
@@ -370,14 +398,17 @@ def _insert(connection: Connection, agent: Agent, now: datetime) -> None:
             "new_expires_at": agent.new_expires_at,
             "can_reattest": agent.can_reattest,
             "agent_version": agent.agent_version,
-        },
-    )
+        }
+        for agent in agents
+    ]
+    connection.execute(_INSERT, rows)
 
 
 def _replace_selectors(
-    connection: Connection, spiffe_id: str, selectors: Iterable[Selector], now: datetime
+    connection: Connection, selectors: Mapping[str, Iterable[Selector]], now: datetime
 ) -> None:
-    connection.execute(_DELETE_SELECTORS, {"id": spiffe_id})
+    """Give agents, by their SPIFFE IDs, these selectors and no others."""
+    connection.execute(_DELETE_SELECTORS, {"ids": list(selectors)})
     rows = [
         {
             "created_at": now,
@@ -386,7 +417,8 @@ def _replace_selectors(
             "type": selector.type,
             "value": selector.value,
         }
-        for selector in sorted(set(selectors))
+        for spiffe_id, those in selectors.items()
+        for selector in sorted(set(those))
     ]
     if rows:
         connection.execute(_INSERT_SELECTORS, rows)

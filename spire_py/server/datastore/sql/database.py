@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from spire_py.errors import SpireError
 from spire_py.server.datastore.sql.errors import translated
-from spire_py.server.datastore.sql.group_commit import GroupCommit
+from spire_py.server.datastore.sql.group_commit import Batch, GroupCommit, Part, one_by_one
 from spire_py.server.datastore.sql.sqlite import DURABLE
 
 P = ParamSpec("P")
 T = TypeVar("T")
+ItemT = TypeVar("ItemT")
 
 
 class Engines(Protocol):
@@ -80,16 +83,27 @@ class Database:
         """
         return await self._write(lambda connection: work(connection, *args, **kwargs), True)
 
-    async def _write(self, work: Callable[[Connection], T], durable: bool) -> T:
+    async def write_together(
+        self, batch: Batch[ItemT, T], item: ItemT, *, durable: bool = False
+    ) -> T:
+        """As `write` or `write_durably`, for what many callers ask for at a time.
+
+        Where they wait for the one writer of SQLite anyway, `batch` gets the items of all of them.
+        """
         if self._group_commit is not None:
-            return await self._group_commit.run(work, durable=durable)
+            return await self._group_commit.run(batch, item, durable=durable)
         return await asyncio.get_running_loop().run_in_executor(
-            self._writers, self._run, self._engines.writer, work
+            self._writers, self._run, self._engines.writer, partial(_alone, batch, item)
         )
 
-    def _run_all(self, works: Sequence[Callable[[Connection], Any]], durable: bool) -> list[Any]:
+    async def _write(self, work: Callable[[Connection], T], durable: bool) -> T:
+        return await self.write_together(one_by_one, work, durable=durable)
+
+    def _run_all(self, parts: Sequence[Part], durable: bool) -> list[Sequence[Any]]:
         engine = self._durable if durable else self._engines.writer
-        return self._run(engine, lambda connection: [work(connection) for work in works])
+        return self._run(
+            engine, lambda connection: [batch(connection, items) for batch, items in parts]
+        )
 
     async def aclose(self) -> None:
         """Wait for what is under way, then close all connections."""
@@ -116,3 +130,10 @@ class Database:
         self._writers.shutdown()
         self._engines.reader.dispose()
         self._engines.writer.dispose()
+
+
+def _alone(batch: Batch[ItemT, T], item: ItemT, connection: Connection) -> T:
+    (result,) = batch(connection, [item])
+    if isinstance(result, SpireError):
+        raise result
+    return result

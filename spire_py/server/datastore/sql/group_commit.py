@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -12,21 +12,35 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
-from spire_py.errors import Unavailable
+from spire_py.errors import SpireError, Unavailable
 
 T = TypeVar("T")
+ItemT = TypeVar("ItemT")
 
-Work = Callable[[Connection], Any]
-Transaction = Callable[[Sequence[Work], bool], list[Any]]
-"""Blocks: runs works one after the other in one transaction, durable or not."""
+Work = Callable[[Connection], T]
+Batch = Callable[[Connection, Sequence[ItemT]], Sequence[T | SpireError]]
+"""Does the same with each of several items: to each its result, or what it is refused with.
+
+An item that is refused has changed nothing.
+"""
+Part = tuple[Batch[Any, Any], Sequence[Any]]
+"""A batch with the items of all who asked for it."""
+Transaction = Callable[[Sequence[Part], bool], list[Sequence[Any]]]
+"""Blocks: runs batches one after the other in one transaction, durable or not."""
 
 _LARGEST_GROUP = 32
-"""Works in one transaction: no other process can write to the file while it lasts."""
+"""Items in one transaction: no other process can write to the file while it lasts."""
+
+
+def one_by_one(connection: Connection, works: Sequence[Work[T]]) -> list[T | SpireError]:
+    """The batch of those that have nothing in common."""
+    return [work(connection) for work in works]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Asked:
-    work: Work
+    batch: Batch[Any, Any]
+    item: Any
     durable: bool
     outcome: asyncio.Future[Any]
 
@@ -35,9 +49,11 @@ class GroupCommit:
     """The queue before a single writer.
 
     Whoever finds the writer free goes at once. Those who come meanwhile are committed together
-    afterwards. Where one of them fails, nothing of that group happens, and each is run again in a
-    transaction of its own: nobody sees the failure of another, and a work may be run twice. Where
-    the database itself is away or locked, all of the group are told at once.
+    afterwards; those among them who ask for the same batch share its statements, each of which
+    makes the thread wait for the interpreter. Where one fails, nothing of that group happens, and
+    each is run again in a transaction of its own: nobody sees the failure of another, and a work
+    may be run twice. Where the database itself is away or locked, all of the group are told at
+    once.
     """
 
     def __init__(self, transaction: Transaction, thread: Executor) -> None:
@@ -45,19 +61,21 @@ class GroupCommit:
         self._thread = thread
         self._waiting: deque[_Asked] = deque()
         self._alone: deque[_Asked] = deque()
-        self._running: asyncio.Future[list[Any]] | None = None
+        self._running: asyncio.Future[list[Sequence[Any]]] | None = None
 
-    async def run(self, work: Callable[[Connection], T], *, durable: bool) -> T:
-        """Run `work` in a transaction. A caller that is cancelled does not stop it.
+    async def run(self, batch: Batch[ItemT, T], item: ItemT, *, durable: bool) -> T:
+        """Run `batch` with `item`, and maybe others' items, in a transaction.
+
+        A caller that is cancelled does not stop it.
 
         Raises:
-            SpireError: as `work` or the database does.
+            SpireError: as `batch` or the database does.
         """
-        asked = _Asked(work, durable, asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
+        outcome = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Asked(batch, item, durable, outcome))
         if self._running is None:
             self._start()
-        return cast(T, await asked.outcome)
+        return cast(T, await outcome)
 
     async def aclose(self) -> None:
         """Wait until all that was asked for is done."""
@@ -70,26 +88,46 @@ class GroupCommit:
         else:
             size = min(len(self._waiting), _LARGEST_GROUP)
             group = [self._waiting.popleft() for _ in range(size)]
+        parts = _parts(group)
         self._running = asyncio.get_running_loop().run_in_executor(
             self._thread,
             self._transaction,
-            [asked.work for asked in group],
+            [(part[0].batch, [asked.item for asked in part]) for part in parts],
             any(asked.durable for asked in group),
         )
-        self._running.add_done_callback(partial(self._finish, group))
+        self._running.add_done_callback(partial(self._finish, parts))
 
-    def _finish(self, group: Sequence[_Asked], finished: asyncio.Future[list[Any]]) -> None:
+    def _finish(
+        self, parts: Sequence[Sequence[_Asked]], finished: asyncio.Future[list[Sequence[Any]]]
+    ) -> None:
         error = finished.exception()
+        group = [asked for part in parts for asked in part]
         if error is None:
-            for asked, result in zip(group, finished.result(), strict=True):
-                if not asked.outcome.done():
-                    asked.outcome.set_result(result)
+            results = [result for part in finished.result() for result in part]
+            for asked, result in zip(group, results, strict=True):
+                _tell(asked.outcome, result)
         elif len(group) == 1 or isinstance(error, Unavailable):
             for asked in group:
-                if not asked.outcome.done():
-                    asked.outcome.set_exception(error)
+                _tell(asked.outcome, error)
         else:
             self._alone.extend(group)
         self._running = None
         if self._alone or self._waiting:
             self._start()
+
+
+def _parts(group: Sequence[_Asked]) -> list[list[_Asked]]:
+    """Those who ask for the same batch, in the order in which they came."""
+    parts: defaultdict[object, list[_Asked]] = defaultdict(list)
+    for asked in group:
+        parts[asked.batch].append(asked)
+    return list(parts.values())
+
+
+def _tell(outcome: asyncio.Future[Any], result: object) -> None:
+    if outcome.done():
+        return
+    if isinstance(result, BaseException):
+        outcome.set_exception(result)
+    else:
+        outcome.set_result(result)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, bindparam, delete, insert
 
-from spire_py.errors import InvalidArgument
+from spire_py.errors import InvalidArgument, SpireError
 from spire_py.model.join_token import JoinToken
 from spire_py.server.datastore.sql import schema
 from spire_py.server.datastore.sql.store import Store
 
 _TOKENS = schema.join_tokens.c
 _TAKE = (
-    delete(schema.join_tokens).where(_TOKENS.token == bindparam("value")).returning(_TOKENS.expiry)
+    delete(schema.join_tokens)
+    .where(_TOKENS.token.in_(bindparam("values", expanding=True)))
+    .returning(_TOKENS.token, _TOKENS.expiry)
 )
 
 
@@ -35,7 +38,7 @@ class JoinTokenStore(Store):
 
         Of those who try to take one token at the same time, on any server, one gets it.
         """
-        return await self._database.write_durably(_take, value)
+        return await self._database.write_together(_take, value, durable=True)
 
     async def prune_join_tokens(self, expired_before: datetime) -> int:
         """Delete the tokens that expired before; returns how many."""
@@ -53,12 +56,17 @@ def _create(connection: Connection, token: JoinToken, now: datetime) -> None:
     )
 
 
-def _take(connection: Connection, value: str) -> JoinToken | None:
+def _take(connection: Connection, values: Sequence[str]) -> list[JoinToken | SpireError | None]:
     # One statement: of several transactions that delete a row, only one sees it deleted.
-    taken = connection.execute(_TAKE, {"value": value}).first()
-    if taken is None:
-        return None
-    return JoinToken(value, datetime.fromtimestamp(taken.expiry or 0, UTC))
+    taken = {row.token: row.expiry or 0 for row in connection.execute(_TAKE, {"values": values})}
+    tokens: list[JoinToken | SpireError | None] = []
+    for value in values:
+        # Of several in this transaction, the first one gets it.
+        expiry = taken.pop(value, None)
+        tokens.append(
+            None if expiry is None else JoinToken(value, datetime.fromtimestamp(expiry, UTC))
+        )
+    return tokens
 
 
 def _prune(connection: Connection, expired_before: datetime) -> int:

@@ -50,7 +50,7 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 def time_to_text(time: datetime) -> str:
     """The text that SQLite holds for an aware time."""
     utc = time.astimezone(UTC)
-    text = utc.strftime("%Y-%m-%d %H:%M:%S")
+    text = utc.replace(tzinfo=None).isoformat(" ", "seconds")
     if utc.microsecond:
         text += f".{utc.microsecond:06}".rstrip("0")
     return text + "+00:00"
