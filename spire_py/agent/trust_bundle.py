@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
-import socket
-import ssl
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit
 
+from spire_py.agent.download import download
 from spire_py.agent.workload_client import WorkloadClient, open_endpoint
 from spire_py.crypto.pem import pem_to_certificates
 from spire_py.errors import InvalidArgument, SpireError, Unavailable
@@ -21,10 +19,8 @@ from spire_py.spiffe.bundle_format import bundle_from_json
 from spire_py.spiffe.id import TrustDomain
 
 _MAX_BYTES = 4 << 20
-_MAX_REDIRECTS = 10
-_HTTP_TIMEOUT_SECONDS = 30.0
+_HTTP_SECONDS = 60.0
 _WORKLOAD_API_TIMEOUT = timedelta(minutes=1)
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class TrustBundleKeys(Protocol):
@@ -44,8 +40,14 @@ class TrustBundleKeys(Protocol):
     def trust_bundle_spiffe_workload_api(self) -> str: ...
 
 
-async def fetch_trust_bundle(config: TrustBundleKeys) -> Bundle | None:
+async def fetch_trust_bundle(
+    config: TrustBundleKeys, *, seconds: float = _HTTP_SECONDS
+) -> Bundle | None:
     """The configured bundle, read anew; None where the first server is to be trusted.
+
+    Args:
+        config: where it is.
+        seconds: that a download may take.
 
     Raises:
         InvalidArgument: it cannot be read, or holds no certificate.
@@ -57,7 +59,9 @@ async def fetch_trust_bundle(config: TrustBundleKeys) -> Bundle | None:
         )
     if config.trust_bundle_url:
         text = await asyncio.to_thread(
-            _download, config.trust_bundle_url, config.trust_bundle_unix_socket
+            partial(
+                download, config.trust_bundle_url, config.trust_bundle_unix_socket, seconds=seconds
+            )
         )
     elif config.trust_bundle_path:
         text = await asyncio.to_thread(_read, Path(config.trust_bundle_path))
@@ -90,10 +94,13 @@ def bundle_of(trust_domain: TrustDomain, certificates: Sequence[bytes]) -> Bundl
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_BYTES)
+            content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InvalidArgument(f"could not parse trust bundle: open {path}: {reason}") from error
+    if len(content) > _MAX_BYTES:
+        raise InvalidArgument(f"trust bundle is larger than {_MAX_BYTES} bytes")
+    return content
 
 
 async def _from_workload_api(address: str, trust_domain: TrustDomain) -> Bundle:
@@ -112,56 +119,3 @@ async def _from_workload_api(address: str, trust_domain: TrustDomain) -> Bundle:
             f'"{trust_domain}"'
         )
     return bundle_of(trust_domain, [item.der for item in bundle.x509_authorities])
-
-
-def _download(url: str, unix_socket: str) -> bytes:
-    """GET `url`, by web PKI, or over a Unix socket in plain HTTP."""
-    try:
-        for _ in range(_MAX_REDIRECTS):
-            status, location, body = _get(url, unix_socket)
-            if status not in _REDIRECTS or not location:
-                break
-            url = urljoin(url, location)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Unavailable(f"unable to fetch trust bundle URL {url}: {error}") from error
-    if status != http.client.OK:
-        raise Unavailable(f"error downloading trust bundle: {status}")
-    if len(body) > _MAX_BYTES:
-        raise InvalidArgument(f"trust bundle is larger than {_MAX_BYTES} bytes")
-    return body
-
-
-def _get(url: str, unix_socket: str) -> tuple[int, str, bytes]:
-    parts = urlsplit(url)
-    if not parts.hostname or parts.scheme != ("http" if unix_socket else "https"):
-        raise ValueError(f"refusing to go to {url}")
-    connection: http.client.HTTPConnection
-    if unix_socket:
-        connection = _UnixConnection(parts.hostname, unix_socket)
-    else:
-        connection = http.client.HTTPSConnection(
-            parts.hostname,
-            parts.port,
-            timeout=_HTTP_TIMEOUT_SECONDS,
-            context=ssl.create_default_context(),
-        )
-    try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", target)
-        response = connection.getresponse()
-        return response.status, response.getheader("Location", ""), response.read(_MAX_BYTES + 1)
-    finally:
-        connection.close()
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, host: str, path: str) -> None:
-        super().__init__(host, timeout=_HTTP_TIMEOUT_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)

@@ -3,10 +3,10 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingUnixStreamServer
+from socketserver import StreamRequestHandler, ThreadingUnixStreamServer
 
 import pytest
 
@@ -127,6 +127,59 @@ async def test_a_bundle_that_cannot_be_had_now_may_be_later(
     answer: tuple[int, Mapping[str, str], bytes],
 ) -> None:
     with http_socket({"/bundle": answer}) as path, pytest.raises(Unavailable):
+        await fetch_trust_bundle(
+            section(trust_bundle_url="http://localhost/bundle", trust_bundle_unix_socket=path)
+        )
+
+
+@contextmanager
+def raw_socket(answer: bytes, *, dripping: bool = False) -> Iterator[str]:
+    """A server that sends some bytes, whatever is asked, and may then go on byte by byte."""
+    ended = threading.Event()
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            with suppress(OSError):
+                self.wfile.write(answer)
+                while dripping and not ended.wait(0.01):
+                    self.wfile.write(b" ")
+
+    with tempfile.TemporaryDirectory(prefix="sp") as folder:
+        path = f"{folder}/http.sock"
+        with ThreadingUnixStreamServer(path, Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            try:
+                yield path
+            finally:
+                ended.set()
+                server.shutdown()
+                thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", id="body"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", id="body of no length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX:", id="header"),
+        pytest.param(b"", id="status"),
+    ],
+)
+async def test_a_host_that_sends_byte_by_byte_is_left(answer: bytes) -> None:
+    with raw_socket(answer, dripping=True) as path, pytest.raises(Unavailable, match="not done"):
+        await fetch_trust_bundle(
+            section(trust_bundle_url="http://localhost/bundle", trust_bundle_unix_socket=path),
+            seconds=0.3,
+        )
+
+
+async def test_half_a_bundle_is_none(authority: Authority) -> None:
+    pem = certificates_to_pem([authority.certificate]).encode()
+    length = 2 * len(pem)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (length, pem)
+    with raw_socket(answer) as path, pytest.raises(Unavailable, match="IncompleteRead"):
         await fetch_trust_bundle(
             section(trust_bundle_url="http://localhost/bundle", trust_bundle_unix_socket=path)
         )

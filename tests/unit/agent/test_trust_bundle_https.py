@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,30 @@ async def test_a_host_that_web_pki_vouches_for_gives_the_bundle(
     bundle = await fetch_trust_bundle(section(trust_bundle_url=f"https://localhost:{port}/bundle"))
     assert bundle is not None
     assert certificates_to_pem(item.der for item in bundle.x509_authorities) == BUNDLE
+
+
+async def test_a_connection_that_is_cut_gives_none(
+    monkeypatch: pytest.MonkeyPatch, certificate: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        cut = threading.Thread(target=_answer_and_cut, args=(listener, context))
+        cut.start()
+        port = listener.getsockname()[1]
+        with pytest.raises(Unavailable, match="EOF occurred in violation of protocol"):
+            await fetch_trust_bundle(section(trust_bundle_url=f"https://localhost:{port}/bundle"))
+        cut.join()
+
+
+def _answer_and_cut(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """A whole certificate, and no word that this is all."""
+    connection, _ = listener.accept()
+    connection.settimeout(20.0)
+    with context.wrap_socket(connection, server_side=True) as tls:
+        tls.recv(4096)
+        tls.sendall(f"HTTP/1.1 200 OK\r\n\r\n{BUNDLE}".encode())
 
 
 async def test_a_host_of_another_name_gives_none(
