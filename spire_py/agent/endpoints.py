@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeAlias
 
-from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
 from spire_py._proto import workload_pb2
 from spire_py._proto.envoy import secret_pb2
@@ -18,6 +19,7 @@ from spire_py._proto.spire.api.agent import logger_pb2
 from spire_py._proto.spire_py import explain_pb2
 from spire_py.agent.api.caller import CallerAttestor, Callers, require_security_header
 from spire_py.agent.api.debug import DebugAPI
+from spire_py.agent.api.early import EarlyServices
 from spire_py.agent.api.explain import ExplainAPI
 from spire_py.agent.api.health import HealthAPI
 from spire_py.agent.api.logger import LoggerAPI
@@ -29,6 +31,7 @@ from spire_py.agent.health import WorkloadAPIProbe
 from spire_py.agent.rate_limits import RateLimits
 from spire_py.agent.socket_aliases import link_aliases, make_way
 from spire_py.config.agent import AgentSection
+from spire_py.errors import SpireError
 from spire_py.runtime.clock import Clock
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import Server, Service
@@ -113,26 +116,64 @@ def _limits(config: AgentSection) -> dict[str, int]:
     return named
 
 
+Serving: TypeAlias = Callable[[list[Service]], AbstractAsyncContextManager[None]]
+"""A context in which the public socket offers these services."""
+
+
 @asynccontextmanager
-async def serve_endpoints(config: AgentSection, services: list[Service]) -> AsyncIterator[None]:
+async def open_endpoints(config: AgentSection) -> AsyncIterator[Serving]:
     """Listen on the public socket for as long as the context is open.
 
+    Callers wait until there are services, that is until the value of this context is entered too.
+
     Raises:
-        FailedPrecondition: the socket cannot be made, or another agent serves it.
+        FailedPrecondition: the socket or an alias cannot be made, or another agent serves it.
     """
-    server = Server(services, authorize=require_security_header)
+    early = EarlyServices(_early_descriptors(config))
+    health = Service(_HEALTH.services_by_name["Health"], HealthAPI(healthy=_not_yet))
+    server = Server([health, *early.services], authorize=require_security_header)
     path = Path(config.socket_path)
     names = _API_NAMES[not config.disable_workload_api, not config.disable_sds_api]
-    aliases = config.experimental.socket_aliases
+
+    @asynccontextmanager
+    async def serving(services: list[Service]) -> AsyncIterator[None]:
+        server.replace_services(services)
+        early.arrive(services)
+        log.info("Starting agent APIs", network="unix", address=str(path), apis=names)
+        try:
+            yield
+        finally:
+            log.info("Stopping agent APIs", apis=names)
+            await server.aclose(_GRACE)
+
+    await _listen(server, path, config.experimental.socket_aliases)
+    try:
+        yield serving
+    finally:
+        await server.aclose(timedelta())
+
+
+async def _listen(server: Server, path: Path, aliases: Sequence[str]) -> None:
     await asyncio.to_thread(make_way, path, aliases)
     await server.listen_unix(path, mode=_SOCKET_MODE, directory_mode=_SOCKET_DIRECTORY_MODE)
     try:
         await asyncio.to_thread(link_aliases, path, aliases)
-        log.info("Starting agent APIs", network="unix", address=str(path), apis=names)
-        yield
-    finally:
-        log.info("Stopping agent APIs", apis=names)
-        await server.aclose(_GRACE)
+    except SpireError:
+        await server.aclose(timedelta())
+        raise
+
+
+def _early_descriptors(config: AgentSection) -> list[ServiceDescriptor]:
+    found = [_EXPLAIN.services_by_name["Explain"]]
+    if not config.disable_workload_api:
+        found.append(_WORKLOAD_API.services_by_name["SpiffeWorkloadAPI"])
+    if not config.disable_sds_api:
+        found.append(_SDS.services_by_name["SecretDiscoveryService"])
+    return found
+
+
+async def _not_yet() -> bool:
+    return False
 
 
 @asynccontextmanager

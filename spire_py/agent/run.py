@@ -17,7 +17,7 @@ from spire_py.agent.api.logger import LoggerAPI
 from spire_py.agent.attestation import Reattestation
 from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or, store_identity
 from spire_py.agent.change_listener import ChangeListener
-from spire_py.agent.endpoints import agent_services, serve_admin, serve_endpoints
+from spire_py.agent.endpoints import Serving, agent_services, open_endpoints, serve_admin
 from spire_py.agent.health import WorkloadAPIProbe
 from spire_py.agent.jwt_cache import CALL_TIMEOUT, JWTCache
 from spire_py.agent.rebootstrap import Rebootstrap, Rebootstrapping
@@ -174,6 +174,12 @@ class Agent:
         Raises:
             SpireError: one of these cannot be done, or the server banned this agent.
         """
+        # The socket first: who finds none may go elsewhere, and one that cannot be had must not
+        # cost a join token.
+        async with open_endpoints(self._config) as serving:
+            await self._serve(probe, serving)
+
+    async def _serve(self, probe: WorkloadAPIProbe, serving: Serving) -> None:
         identity = await self._first_identity()
         self._warn_of_memory(identity.svid)
         svid = Watch(identity.svid)
@@ -198,7 +204,7 @@ class Agent:
                 clock=self._clock,
             )
             async with (
-                serve_endpoints(self._config, services),
+                serving(services),
                 serve_admin(
                     self._config,
                     DebugAPI(facts=lambda: parts.facts(cache), clock=self._clock),

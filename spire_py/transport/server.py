@@ -24,7 +24,7 @@ from .listeners import bind_tcp, bind_unix, raise_open_files_limit
 from .peer import Peer, peer_key, unix_peer
 from .server_call import Authorize, Handling, Observe
 from .server_connection import ServerConnection
-from .service import Service
+from .service import Method, Service
 from .sockets import SocketTransport, TlsTransport
 from .tasks import TaskSet
 from .tls import verified_chain
@@ -72,9 +72,8 @@ class Server:
         observe: Observe | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._methods = {
-            path: each for service in services for path, each in service.methods.items()
-        }
+        self._methods: dict[bytes, Method] = {}
+        self.replace_services(services)
         self._limits = limits or Limits()
         self._authorize = authorize
         self._observe = observe
@@ -89,6 +88,12 @@ class Server:
         self._housekeeping: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._closing = False
+
+    def replace_services(self, services: Sequence[Service]) -> None:
+        """Have the calls that begin from now on handled by these."""
+        self._methods.clear()
+        for service in services:
+            self._methods.update(service.methods)
 
     @property
     def connections(self) -> int:

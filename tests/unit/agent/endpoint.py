@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from spire_py._proto import workload_pb2
 from spire_py.agent.api.explain import ExplainAPI
 from spire_py.agent.authorized_entry import AuthorizedEntry
-from spire_py.agent.endpoints import agent_services, serve_endpoints
+from spire_py.agent.endpoints import agent_services, open_endpoints
 from spire_py.agent.health import WorkloadAPIProbe
 from spire_py.agent.jwt_cache import JWTSVID, JWTCache
 from spire_py.agent.workload_attestation import WorkloadAttestation
@@ -169,7 +169,7 @@ async def open_endpoint(**config: Any) -> AsyncIterator[Endpoint]:
             probe=probe,
             clock=clock,
         )
-        async with serve_endpoints(settings, services):
+        async with open_endpoints(settings) as serving, serving(services):
             channel = Channel.unix(path)
             try:
                 yield Endpoint(authority, clock, cache, attestor, signer, channel, path, probe)

@@ -1,0 +1,71 @@
+"""The agent's services before it can serve: whoever calls is kept until it can.
+
+Istio's sidecar looks for the socket once, and without one turns to another authority for good.
+Envoy and the libraries of workloads come again, but later than they could.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from spire_py.errors import Unimplemented
+from spire_py.transport import CallContext, Service
+from spire_py.transport.service import snake_case
+
+
+class EarlyServices:
+    """Stands in for services that are to come. How long a call is kept is its caller's choice.
+
+    Args:
+        descriptors: theirs.
+    """
+
+    def __init__(self, descriptors: Iterable[ServiceDescriptor]) -> None:
+        self._handlers: dict[bytes, Callable[[Any, Any], Any] | None] = {}
+        self._here = asyncio.Event()
+        self.services = [Service(each, _StandIn(each, self._handler)) for each in descriptors]
+
+    def arrive(self, services: Sequence[Service]) -> None:
+        """Hand the calls that were kept on to the real services."""
+        for service in services:
+            self._handlers.update({path: each.handler for path, each in service.methods.items()})
+        self._here.set()
+
+    async def _handler(self, path: bytes) -> Callable[[Any, Any], Any]:
+        await self._here.wait()
+        handler = self._handlers.get(path)
+        if handler is None:
+            raise Unimplemented(f"unknown method {path.decode()}")
+        return handler
+
+
+class _StandIn:
+    """A servicer with all methods of a service."""
+
+    def __init__(self, descriptor: ServiceDescriptor, find: Any) -> None:
+        for method in descriptor.methods:
+            path = f"/{descriptor.full_name}/{method.name}".encode()
+            make = _stream if method.server_streaming else _unary
+            setattr(self, snake_case(method.name), make(path, find))
+
+
+def _unary(path: bytes, find: Any) -> Callable[[Any, CallContext], Any]:
+    async def call(request: Any, context: CallContext) -> Any:
+        return await (await find(path))(request, context)
+
+    return call
+
+
+def _stream(path: bytes, find: Any) -> Callable[[Any, CallContext], Any]:
+    async def call(request: Any, context: CallContext) -> AsyncIterator[Any]:
+        handler = await find(path)
+        async with aclosing(handler(request, context)) as answers:
+            async for answer in answers:
+                yield answer
+
+    return call
