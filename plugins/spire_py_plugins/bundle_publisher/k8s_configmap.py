@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from spire_py_plugins.kubernetes.connect import connect
 from spire_py_plugins.kubernetes.extra import require_extra
 from spire_py_plugins.kubernetes.in_cluster import Pod
 from spire_py_plugins.kubernetes.resources import CONFIG_MAPS
-from spire_py_plugins.kubernetes.upkeep import ConfigMapKey
+from spire_py_plugins.kubernetes.upkeep import ConfigMapKey, wait_until_config_map_other_than
 
 FIELD_MANAGER = "spire-bundlepublisher-k8s_configmap"
 _LEAST_REFRESH_HINT = timedelta(minutes=1)
@@ -77,26 +77,29 @@ class Cluster:
 
 
 class _ConfigMap(BundleTarget):
-    """One cluster's ConfigMap, by server-side apply."""
+    """One ConfigMap, by server-side apply.
 
-    def __init__(self, cluster: Cluster, client: KubernetesClient) -> None:
-        self._cluster = cluster
+    All keys of it at once: what a manager does not apply any more is removed, so that several
+    `clusters` of the settings that name one ConfigMap would remove each other's keys.
+    """
+
+    def __init__(self, clusters: Sequence[Cluster], client: KubernetesClient) -> None:
+        self._clusters = clusters
+        self._place = clusters[0].place
         self._client = client
-        self._content = ""
+        self._data: dict[str, str] = {}
         self._version = ""
 
     @property
     def name(self) -> str:
-        place = self._cluster.place
-        return f"cluster {self._cluster.id}: ConfigMap {place.namespace}/{place.name}"
+        ids = ", ".join(cluster.id for cluster in self._clusters)
+        return f"cluster {ids}: ConfigMap {self._place.namespace}/{self._place.name}"
 
     async def publish(self, load: LoadBundle) -> bool:
-        place = self._cluster.place
-        content = self._cluster.content(await load())
-        body = {
-            "metadata": {"name": place.name, "namespace": place.namespace},
-            "data": {place.key: content},
-        }
+        place = self._place
+        bundle = await load()
+        data = {cluster.place.key: cluster.content(bundle) for cluster in self._clusters}
+        body = {"metadata": {"name": place.name, "namespace": place.namespace}, "data": data}
         try:
             applied = await self._client.apply(
                 CONFIG_MAPS,
@@ -104,27 +107,37 @@ class _ConfigMap(BundleTarget):
                 body,
                 field_manager=FIELD_MANAGER,
                 namespace=place.namespace,
-                # Whoever edits the key owns it from then on; without force it stayed as it is.
+                # Whoever edits the key owns it from then on; without force it stayed as it was.
                 force=True,
             )
         except SpireError as error:
+            ids = ", ".join(_quote(cluster.id) for cluster in self._clusters)
             raise type(error)(
-                f"failed to apply ConfigMap for cluster {_quote(self._cluster.id)}: {error.message}"
+                f"failed to apply ConfigMap for cluster {ids}: {error.message}"
             ) from error
         before, self._version = self._version, resource_version(applied)
-        self._content = content
+        self._data = data
         return self._version != before
 
     async def wait_for_change(self) -> None:
-        await self._cluster.place.wait_until_other_than(self._content, self._client)
+        place = self._place
+        await wait_until_config_map_other_than(
+            self._client, place.namespace, place.name, self._data
+        )
 
 
 class K8sConfigMap(BundleSink):
-    """A ConfigMap in each of several clusters."""
+    """ConfigMaps of several clusters."""
 
-    def __init__(self, clusters: Sequence[tuple[Cluster, KubernetesClient]]) -> None:
-        self._clients = [client for _, client in clusters]
-        self._targets = [_ConfigMap(cluster, client) for cluster, client in clusters]
+    def __init__(
+        self, clusters: Sequence[Cluster], connect_by: Callable[[Path | None], KubernetesClient]
+    ) -> None:
+        self._clients: list[KubernetesClient] = []
+        self._targets: list[_ConfigMap] = []
+        for same in _by_config_map(clusters):
+            client = connect_by(same[0].kubeconfig)
+            self._clients.append(client)
+            self._targets.append(_ConfigMap(same, client))
 
     @property
     def targets(self) -> Sequence[BundleTarget]:
@@ -143,8 +156,16 @@ def configure(data: Mapping[str, Any], context: PluginContext) -> K8sConfigMap:
 def configure_in(pod: Pod, data: Mapping[str, Any], context: PluginContext) -> K8sConfigMap:
     """The plugin, as if the server ran in `pod`."""
     require_extra()
-    clusters = _read_clusters(data, context)
-    return K8sConfigMap([(cluster, connect(cluster.kubeconfig, pod)) for cluster in clusters])
+    return K8sConfigMap(_read_clusters(data, context), lambda path: connect(path, pod))
+
+
+def _by_config_map(clusters: Sequence[Cluster]) -> Iterable[Sequence[Cluster]]:
+    """Those together that name the same ConfigMap."""
+    groups: dict[tuple[Path | None, str, str], list[Cluster]] = {}
+    for cluster in clusters:
+        where = (cluster.kubeconfig, cluster.place.namespace, cluster.place.name)
+        groups.setdefault(where, []).append(cluster)
+    return groups.values()
 
 
 def _read_clusters(data: Mapping[str, Any], context: PluginContext) -> list[Cluster]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -24,16 +24,19 @@ class ConfigMapKey:
         content = section(config_map, "data").get(self.key)
         return content if isinstance(content, str) else None
 
-    async def wait_until_other_than(self, content: str, client: KubernetesClient) -> None:
-        """Return once the key has another content, or is gone."""
-        await wait_until_wrong(
-            client,
-            CONFIG_MAPS,
-            self.namespace,
-            field_selector=f"metadata.name={self.name}",
-            is_right=lambda config_map: self.read(config_map) == content,
-            may_go=False,
-        )
+
+async def wait_until_config_map_other_than(
+    client: KubernetesClient, namespace: str, name: str, data: Mapping[str, str]
+) -> None:
+    """Return once one of these keys of a ConfigMap has another content, or is gone."""
+    await wait_until_wrong(
+        client,
+        CONFIG_MAPS,
+        namespace,
+        field_selector=f"metadata.name={name}",
+        is_right=lambda found: section(found, "data").items() >= data.items(),
+        may_go=False,
+    )
 
 
 async def wait_until_wrong(

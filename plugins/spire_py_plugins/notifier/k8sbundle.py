@@ -37,6 +37,7 @@ from spire_py_plugins.kubernetes.upkeep import (
     ConfigMapKey,
     object_name,
     section,
+    wait_until_config_map_other_than,
     wait_until_wrong,
 )
 
@@ -102,7 +103,10 @@ class _ConfigMap(BundleTarget):
             ) from error
 
     async def wait_for_change(self) -> None:
-        await self._place.wait_until_other_than(self._content, self._client)
+        place = self._place
+        await wait_until_config_map_other_than(
+            self._client, place.namespace, place.name, {place.key: self._content}
+        )
 
 
 class _LabelledObjects(BundleTarget):

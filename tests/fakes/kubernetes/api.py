@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.fakes.kubernetes import kinds
-from tests.fakes.kubernetes.errors import Refusal, bad_request
+from tests.fakes.kubernetes.errors import Refusal, bad_request, invalid
 from tests.fakes.kubernetes.kinds import Kind
 from tests.fakes.kubernetes.patches import APPLY, JSON_PATCH, MERGE, STRATEGIC
 from tests.fakes.kubernetes.rbac import Action, Rules
@@ -179,6 +179,9 @@ class API:
         """Events; None now and then, so that the carrier can see whether it is time to end."""
         self.check_access(user, "watch", target)
         query = target.query
+        if "sendInitialEvents" in query:
+            # As where the feature WatchList is off; clients list first then.
+            raise invalid("sendInitialEvents is forbidden for watch unless WatchList is enabled")
         matches = matcher(query.get("labelSelector", ""), query.get("fieldSelector", ""))
         since = int(query.get("resourceVersion") or 0)
         if not since:

@@ -109,6 +109,31 @@ async def test_other_formats_and_a_refresh_hint(
         assert json.loads(content(cluster))["spiffe_refresh_hint"] == 3600
 
 
+async def test_several_keys_of_one_config_map_are_kept_together(
+    cluster: FakeKubernetes, source: BundleSource, tmp_path: Path
+) -> None:
+    one = {
+        "namespace": "spire",
+        "configmap_name": "spire-bundle",
+        "kubeconfig_path": str(cluster.write_kubeconfig(tmp_path / "kubeconfig")),
+    }
+    clusters = {each: {**one, "format": each, "configmap_key": each} for each in ("pem", "spiffe")}
+    clusters["other"] = {**clusters["pem"], "configmap_name": "other"}
+    sink = configure_in(OUTSIDE, {"clusters": clusters}, PluginContext(TRUST_DOMAIN))
+    assert [target.name for target in sink.targets] == [
+        "cluster pem, spiffe: ConfigMap spire/spire-bundle",
+        "cluster other: ConfigMap spire/other",
+    ]
+    for target in sink.targets:
+        assert await target.publish(source.load)
+    assert set(cluster.store.get(KEY)["data"]) == {"pem", "spiffe"}
+    patch = {"data": {"pem": None}}
+    cluster.store.patch(KEY, patch, "application/merge-patch+json", "kubectl-edit")
+    async with asyncio.timeout(10):
+        await sink.targets[0].wait_for_change()
+    await sink.aclose()
+
+
 async def test_an_edit_of_someone_else_is_noticed_and_put_right(
     cluster: FakeKubernetes, make: Make, source: BundleSource
 ) -> None:
