@@ -13,7 +13,7 @@ from spire_py_plugins.kubernetes.in_cluster import Pod
 from spire_py_plugins.notifier.k8sbundle import K8sBundle, configure_in
 
 from spire_py.config.hcl import parse
-from spire_py.errors import InvalidArgument, PermissionDenied, SpireError
+from spire_py.errors import FailedPrecondition, InvalidArgument, PermissionDenied, SpireError
 from spire_py.plugin_api.bundle_sink import BundleTarget
 from spire_py.plugin_api.context import PluginContext
 from spire_py.spiffe.bundle import Bundle
@@ -254,6 +254,45 @@ async def test_a_broken_api_server_is_an_error_of_that_target(
     with pytest.raises(SpireError):
         async with asyncio.timeout(10):
             await target.wait_for_change()
+
+
+async def test_in_a_cluster_the_pods_own_access_is_used(
+    cluster: FakeKubernetes, source: BundleSource, tmp_path: Path
+) -> None:
+    folder = tmp_path / "serviceaccount"
+    own = Pod(folder, cluster.write_service_account(folder))
+    sink = configure_in(own, {}, PluginContext(TRUST_DOMAIN))
+    assert await publish(sink, source) == [True]
+    assert content(cluster) == {"bundle.crt": bundle_to_pem(source.bundle)}
+    await sink.aclose()
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing"),
+    [
+        pytest.param({}, "unable to load in-cluster configuration", id="no cluster"),
+        pytest.param({"kube_config_file_path": "/nowhere"}, "/nowhere", id="no kubeconfig"),
+    ],
+)
+async def test_an_access_that_is_missing_is_told_when_it_is_used(
+    source: BundleSource, settings: dict[str, str], missing: str
+) -> None:
+    sink = configure_in(OUTSIDE, settings, PluginContext(TRUST_DOMAIN))
+    with pytest.raises(FailedPrecondition, match=missing):
+        await publish(sink, source)
+    await sink.aclose()
+
+
+async def test_each_cluster_has_its_own_kubeconfig(
+    cluster: FakeKubernetes, make: Make, source: BundleSource, tmp_path: Path
+) -> None:
+    with FakeKubernetes() as other:
+        second = other.write_kubeconfig(tmp_path / "second")
+        sink = make(
+            clusters=[{"kube_config_file_path": str(second), "config_map": "there"}],
+        )
+        assert await publish(sink, source) == [True, True]
+        assert content(cluster) == other.config_map("spire", "there")["data"]
 
 
 def test_clusters_are_read_as_in_spire() -> None:
