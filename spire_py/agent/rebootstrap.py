@@ -61,7 +61,8 @@ class Rebootstrap:
         self._storage = storage
         self._clock = clock
         self._last_success = last_success
-        self._since: datetime | None = None
+        self._since: float | None = None
+        self._success_before: datetime | None = None
 
     def require_reattestable(self, reattestable: bool) -> None:
         """Look whether this agent could attest anew at all.
@@ -104,10 +105,11 @@ class Rebootstrap:
     def _is_due(self, error: SpireError) -> bool:
         if self._mode == "never" or not is_unknown_authority(error):
             return False
-        now, success = self._clock.now(), self._last_success()
-        if self._since is None or (success is not None and success > self._since):
-            self._since = now
-        left = self._delay - (now - self._since)
+        # By a clock that nobody sets: a jump must neither shorten the delay nor lengthen it.
+        now, success = self._clock.monotonic(), self._last_success()
+        if self._since is None or success != self._success_before:
+            self._since, self._success_before = now, success
+        left = self._delay - timedelta(seconds=now - self._since)
         if left > timedelta():
             log.info(
                 "Trust Bundle and Server don't agree, ignoring for now",
