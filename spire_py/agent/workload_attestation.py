@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 
-from spire_py.errors import SpireError, Unauthenticated, Unavailable
+from spire_py.errors import Internal, SpireError, Unauthenticated, Unavailable
 from spire_py.model.selector import Selector
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.telemetry.logs import LogLevel, get_logger
@@ -98,6 +98,10 @@ class WorkloadAttestation:
             return error
         except TimeoutError:
             return Unavailable("attestor took too long")
+        except Exception as error:
+            # A plugin's fault, and anybody may write plugins: the others know nothing of it.
+            log.exception("attestor_has_a_fault", error=str(error))
+            return Internal(f"attestor has a fault: {type(error).__name__}")
 
 
 def _check(peer: UnixPeer) -> None:

@@ -160,7 +160,7 @@ class ServerCall(MessageStream):
             self._end_with(Canceled("the call was canceled"))
             raise
         except Exception:
-            # One of the two places that catch everything: a bug must not show its text to a peer.
+            # One of the few places that catch everything: a bug must not show its text to a peer.
             log.exception("call_failed", method=self._method.path)
             self._end_with(Internal("internal error"))
         finally:

@@ -55,6 +55,23 @@ async def test_one_that_fails_does_not_take_the_others_along(
     assert await attestation.attest(myself()) == selectors("unix:uid:1")
 
 
+class Faulty(WorkloadAttestor):
+    async def attest(self, pid: int) -> tuple[Selector, ...]:
+        raise ZeroDivisionError
+
+
+async def test_one_with_a_fault_does_not_take_the_others_along() -> None:
+    attestation = WorkloadAttestation(
+        {"unix": FakeWorkloadAttestor("unix:uid:1"), "mine": Faulty()}
+    )
+    assert await attestation.attest(myself()) == selectors("unix:uid:1")
+
+
+async def test_one_with_a_fault_alone_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        await WorkloadAttestation({"mine": Faulty()}).attest(myself())
+
+
 async def test_one_that_hangs_is_given_up() -> None:
     attestation = WorkloadAttestation(
         {"unix": FakeWorkloadAttestor("unix:uid:1"), "k8s": Hanging()},
