@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from spire_py.catalog import known
 from spire_py.catalog.finder import Finder, Made
-from spire_py.config.problems import ConfigWarning
+from spire_py.config.problems import ConfigProblems, ConfigWarning
 from spire_py.errors import InvalidArgument, SpireError
 from spire_py.plugin_api.bundle_sink import BundleSink
 from spire_py.plugin_api.key_manager import KeyManager
@@ -139,8 +139,14 @@ def check_server_plugins(config: ServerConfig) -> list[str]:
     Raises:
         ConfigProblems: some cannot be had or configured; all of them are told.
     """
-    _, warnings = _SERVER.make(config.plugins, config.server.trust_domain)
-    return [str(warning) for warning in warnings]
+    trust_domain = config.server.trust_domain
+    _, warnings = _SERVER.make(config.plugins, trust_domain)
+    # An agent's in the server's file are ignored; yet what is odd in them goes with them.
+    try:
+        _, others = _AGENT.make(config.agent_plugins, trust_domain)
+    except ConfigProblems as problems:
+        others = list(problems.warnings)
+    return [str(warning) for warning in (*warnings, *others)]
 
 
 def check_agent_plugins(config: AgentConfig) -> list[str]:

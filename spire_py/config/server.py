@@ -19,6 +19,7 @@ from spire_py.config.federation import Federation, check_federation, warn_of_fed
 from spire_py.config.files import load
 from spire_py.config.overrides import override
 from spire_py.config.plugins import (
+    PluginConfig,
     check_server_plugins,
     drop_agent_plugins,
     read_plugins,
@@ -275,6 +276,8 @@ class ServerConfig(DaemonConfig):
 
     server: ServerSection
     datastore: DatastoreConfig = DatastoreConfig()
+    agent_plugins: tuple[InstanceOf[PluginConfig], ...] = ()
+    """Those that belong into the agent's file; the server leaves them alone."""
 
 
 class _File(FileSection):
@@ -314,8 +317,8 @@ def read_server_config(body: Body, *, overrides: Mapping[str, str] | None = None
     file = reader.read(_File, body)
     _check(file, reader)
     _warn(file, reader)
-    plugins = read_plugins(file.plugins, reader.problems, reader.warnings)
-    plugins = drop_agent_plugins(plugins, reader.warnings)
+    all_plugins = read_plugins(file.plugins, reader.problems, reader.warnings)
+    plugins = drop_agent_plugins(all_plugins, reader.warnings)
     if file.plugins is None:
         reader.fault("plugins section must be configured")
     else:
@@ -330,6 +333,7 @@ def read_server_config(body: Body, *, overrides: Mapping[str, str] | None = None
         server=file.server,
         plugins=tuple(plugin for plugin in plugins if plugin.type != "DataStore"),
         datastore=datastore,
+        agent_plugins=tuple(plugin for plugin in all_plugins if plugin not in plugins),
         telemetry=file.telemetry,
         health_checks=file.health_checks,
         warnings=tuple(reader.warnings),

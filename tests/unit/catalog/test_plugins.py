@@ -239,5 +239,16 @@ def test_plugin_that_two_packages_bring_is_refused(install: InstallPlugins) -> N
 
 def test_printed_configs_find_their_plugins() -> None:
     text = (Path(__file__).parents[2] / "data" / "configs" / "istio-server.conf").read_text()
-    [warning] = check_server_plugins(read_server_config(parse(text)))
-    assert "service_account_allow_list" in warning
+    of_server, *of_agent = check_server_plugins(read_server_config(parse(text)))
+    assert "service_account_allow_list" in of_server
+    # What is odd in the agent's plugins that this server's file has is told as well.
+    assert [each.partition(":")[0] for each in of_agent] == [
+        'WorkloadAttestor "k8s"',
+        'WorkloadAttestor "docker"',
+    ]
+
+
+def test_a_faulty_plugin_of_the_agent_is_no_fault_of_the_servers_file() -> None:
+    faulty = 'WorkloadAttestor "k8s" { plugin_data { kubelet_secure_port = "x" nobody = 1 } }'
+    (warning,) = check_server_plugins(server(KEYS + faulty))
+    assert 'unknown setting "nobody"' in warning

@@ -24,6 +24,7 @@ UNKNOWN: dict[str, list[Key]] = {
     "istio-server": [
         ("default_svid_ttl", 1, 11),
         ("k8s", 1, 32),
+        ("verify_node_resolver", 1, 39),
         ("docker", 1, 43),
         ("bind_address", 3, 97),
         ("bind_port", 3, 98),

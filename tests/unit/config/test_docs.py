@@ -18,7 +18,7 @@ def _keys(*modules: object) -> set[str]:
         for model in vars(module).values()
         if isinstance(model, type) and issubclass(model, Section) and model.__name__[0] != "_"
         for key in model.model_fields
-    } - {"warnings", "server", "agent", "plugins", "datastore"}
+    } - {"warnings", "server", "agent", "plugins", "agent_plugins", "datastore"}
 
 
 @pytest.mark.parametrize(
