@@ -1,7 +1,7 @@
 """Finds the foreign programs that tests talk to.
 
-`build.py` puts them below `.peers/` at the top of the work tree. SPIRE's own two are never built
-here: they are taken from `SPIRE_SERVER_BIN` and `SPIRE_AGENT_BIN`, or from the `PATH`.
+`build.py` puts them below `.peers/` at the top of the work tree. Others are never built here: they
+are taken from the environment, as `SPIRE_SERVER_BIN`, or from the `PATH`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,22 @@ FOUND_ONLY = {
     "spire-agent": "SPIRE_AGENT_BIN",
     "openssl": "OPENSSL_BIN",
     "dockerd": "DOCKERD_BIN",
+    "podman": "PODMAN_BIN",
     "dbus-daemon": "DBUS_DAEMON_BIN",
 }
+MAY_LACK = frozenset({"spire-server", "spire-agent"})
+FOR_ROOT = frozenset({"dockerd", "podman"})
 
 
 def peer_binary(name: str) -> Path | None:
-    """The program of that name, or None where it is lacking.
+    """The program of that name, or None where it is lacking or of no use.
 
     Raises:
         KeyError: no peer has that name, which is a mistake in the test.
     """
     if name in FOUND_ONLY:
+        if name in FOR_ROOT and os.geteuid() != 0:
+            return None
         text = os.environ.get(FOUND_ONLY[name]) or shutil.which(name)
         path = Path(text) if text else None
         if path is None or not os.access(path, os.X_OK) or _is_ours(path):
@@ -59,4 +64,4 @@ def _is_ours(path: Path) -> bool:
 
 def must_be_there(name: str) -> bool:
     """Whether a lacking peer is a failure: in CI, save for SPIRE's own programs."""
-    return name not in FOUND_ONLY and os.environ.get("CI", "") not in ("", "0", "false")
+    return name not in MAY_LACK and os.environ.get("CI", "") not in ("", "0", "false")

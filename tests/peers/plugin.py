@@ -16,6 +16,7 @@ import pytest
 
 from tests.peers.find import must_be_there, peer_binary
 
+_WHENCE = "run `make peers`, or see tests/peers/README.md for where it comes from"
 _LACKED = pytest.StashKey[dict[str, int]]()
 
 
@@ -47,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     lacking = _lacking(_peers_of(item))
     if lacking:
-        pytest.fail(f"lacks {', '.join(lacking)}: run `make peers`", pytrace=False)
+        pytest.fail(f"lacks {', '.join(lacking)}: {_WHENCE}", pytrace=False)
 
 
 def count(total: dict[str, int], more: dict[str, int]) -> None:
@@ -94,10 +95,12 @@ def pytest_terminal_summary(
 def require_peer() -> Callable[[str], Path]:
     """Gives the path of a peer; the test must carry its `peer` mark too."""
 
-    def find(name: str) -> Path:
-        path = peer_binary(name)
-        if path is None:
-            pytest.fail(f"lacks {name}: mark the test with peer({name!r})", pytrace=False)
-        return path
+    return peer_for_module
 
-    return find
+
+def peer_for_module(name: str) -> Path:
+    """As `require_peer`, for fixtures that live longer than a test."""
+    path = peer_binary(name)
+    if path is None:
+        pytest.fail(f"lacks {name}: mark the test with peer({name!r})", pytrace=False)
+    return path

@@ -2,143 +2,156 @@
 
 from __future__ import annotations
 
-import io
 import os
-import re
-import shutil
 import subprocess
-import tarfile
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import pytest
 from spire_py_plugins.workload_attestor import docker, k8s
 
+from spire_py.errors import NotFound
 from spire_py.plugin_api.context import PluginContext
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.spiffe.id import TrustDomain
 from tests.fakes.kubelet import FakeKubelet, pod
-from tests.integration.daemons import Process, stack_folder
+from tests.integration.kubernetes.engines import (
+    IMAGE,
+    IMAGE_ENV,
+    IMAGE_LABEL,
+    Engine,
+    docker_engine,
+    place,
+)
+from tests.peers.plugin import peer_for_module
 
-pytestmark = [pytest.mark.peer("dockerd"), pytest.mark.xdist_group("dockerd")]
-
-
-@dataclass
-class Docker:
-    """An engine of our own, which has one image."""
-
-    socket: Path
-    api: httpx2.Client
-
-    def start(self, host: dict[str, Any] | None = None, **config: Any) -> tuple[str, int]:
-        """A container that sleeps: its ID and the pid of its process."""
-        body = {
-            "Image": "sleeper:v1",
-            "Cmd": ["/bin/sleep", "300"],
-            "HostConfig": {"NetworkMode": "none", **(host or {})},
-            **config,
-        }
-        container: str = self._post("/containers/create", json=body).json()["Id"]
-        self._post(f"/containers/{container}/start")
-        state = self.api.get(f"/containers/{container}/json").json()["State"]
-        return container, state["Pid"]
-
-    def remove_all(self) -> None:
-        for container in self.api.get("/containers/json?all=true").json():
-            self.api.delete(f"/containers/{container['Id']}?force=true").raise_for_status()
-
-    def load_image(self) -> None:
-        self._post("/images/create?fromSrc=-&repo=sleeper&tag=v1", content=_root_file_system())
-
-    def image_digest(self) -> str:
-        digest: str = self.api.get("/images/sleeper:v1/json").json()["Id"]
-        return digest
-
-    def _post(self, path: str, **options: Any) -> httpx2.Response:
-        answer = self.api.post(path, **options)
-        assert answer.is_success, answer.text
-        return answer
+pytestmark = pytest.mark.peer("dockerd")
+CONTEXT = PluginContext(TrustDomain("example.org"))
 
 
-def _root_file_system() -> bytes:
-    """An archive with `sleep` and what it is linked to."""
-    sleep = shutil.which("sleep")
-    assert sleep
-    linked = subprocess.run(["ldd", sleep], capture_output=True, text=True, check=False).stdout
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as files:
-        files.add(Path(sleep).resolve(), "bin/sleep")
-        for path in re.findall(r"(/\S+) \(0x", linked):
-            files.add(Path(path).resolve(), path.lstrip("/"))
-    return archive.getvalue()
+@pytest.fixture(scope="module")
+def one_engine() -> Iterator[Engine]:
+    with docker_engine(peer_for_module("dockerd")) as engine:
+        yield engine
 
 
 @pytest.fixture
-def engine(require_peer: Callable[[str], Path]) -> Iterator[Docker]:
-    program = require_peer("dockerd")
-    beside = [program.parent, program.parent.parent / "bin"]
-    with stack_folder() as folder:
-        socket = folder / "docker.sock"
-        daemon = Process(
-            [
-                *(str(program), "--iptables=false", "--bridge=none", "--storage-driver=vfs"),
-                *("--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"),
-                *("--host", f"unix://{socket}", "--pidfile", f"{folder}/pid"),
-            ],
-            environment={"PATH": os.pathsep.join([*map(str, beside), os.environ["PATH"]])},
-        )
-        transport = httpx2.HTTPTransport(uds=str(socket))
-        try:
-            daemon.wait_for("API listen on")
-            with httpx2.Client(transport=transport, base_url="http://docker", timeout=60) as api:
-                engine = Docker(socket, api)
-                engine.load_image()
-                yield engine
-                engine.remove_all()
-        finally:
-            daemon.stop()
+def engine(one_engine: Engine) -> Iterator[Engine]:
+    yield one_engine
+    one_engine.remove_all()
+
+
+def of_image(engine: Engine) -> set[str]:
+    """What every container of the image has."""
+    return {
+        f"docker:label:{IMAGE_LABEL}",
+        f"docker:env:{IMAGE_ENV}",
+        f"docker:image_id:{IMAGE}",
+        f"docker:image_config_digest:{engine.image_digest()}",
+    }
+
+
+def attestor(engine: Engine, **settings: Any) -> WorkloadAttestor:
+    return docker.configure({"docker_socket_path": f"unix://{engine.socket}", **settings}, CONTEXT)
+
+
+async def attest(by: WorkloadAttestor, pid: int) -> set[str]:
+    selectors = [str(selector) for selector in await by.attest(pid)]
+    assert len(set(selectors)) == len(selectors)
+    return set(selectors)
+
+
+@pytest.mark.parametrize("namespace", ["host", "private"])
+async def test_a_container_has_its_selectors(engine: Engine, namespace: str) -> None:
+    container, pid = engine.start(
+        {"CgroupnsMode": namespace}, Labels={"app": "web"}, Env=["MODE=a=b"]
+    )
+    expected = of_image(engine) | {"docker:label:app:web", "docker:env:MODE=a=b"}
+    assert await attest(attestor(engine), pid) == expected
+    assert await attest(attestor(engine, docker_version="1.41"), pid) == expected
+    # One that joins it later is in it as well.
+    assert await attest(attestor(engine), engine.execute(container)) == expected
+
+
+async def test_each_container_has_its_own_selectors(engine: Engine) -> None:
+    _, web = engine.start(Labels={"app": "web"})
+    _, shop = engine.start(Labels={"app": "shop"}, Image=engine.image_digest())
+    assert await attest(attestor(engine), web) == of_image(engine) | {"docker:label:app:web"}
+    assert await attest(attestor(engine), shop) == (
+        of_image(engine) - {f"docker:image_id:{IMAGE}"}
+        | {"docker:label:app:shop", f"docker:image_id:{engine.image_digest()}"}
+    )
+    assert await attest(attestor(engine), os.getpid()) == set()
+
+
+async def test_nothing_is_told_of_a_container_that_ended(engine: Engine) -> None:
+    container, pid = engine.start()
+    by = attestor(engine)
+    assert await attest(by, pid) == of_image(engine)
+    engine.end(container)
+    assert await attest(by, pid) == set()
 
 
 @pytest.fixture
-def parent() -> Iterator[str]:
-    """The name of a cgroup that is removed once the engine is gone."""
-    name = f"spire-py-{uuid.uuid4()}"
-    yield name
-    for made in Path("/sys/fs/cgroup").glob(f"**/{name}"):
-        for folder, _, _ in os.walk(made, topdown=False):
-            Path(folder).rmdir()
+def sleeper() -> Iterator[int]:
+    """The pid of a process in no container."""
+    with subprocess.Popen(["sleep", "300"]) as process:
+        yield process.pid
+        process.kill()
 
 
-async def attest(attestor: WorkloadAttestor, pid: int) -> list[str]:
-    return [str(selector) for selector in await attestor.attest(pid)]
+async def test_a_container_that_the_engine_does_not_know_is_refused(
+    engine: Engine, sleeper: int
+) -> None:
+    place(sleeper, f"{engine.parent}/forged/{os.urandom(32).hex()}")
+    with pytest.raises(NotFound, match="No such container"):
+        await attest(attestor(engine), sleeper)
 
 
-async def test_containers_are_told_by_a_real_engine(parent: str, engine: Docker) -> None:
-    context = PluginContext(TrustDomain("example.org"))
-    by_docker = docker.configure({"docker_socket_path": f"unix://{engine.socket}"}, context)
-    image = ["docker:image_id:sleeper:v1", f"docker:image_config_digest:{engine.image_digest()}"]
+@pytest.mark.parametrize("namespace", ["host", "private"])
+async def test_a_container_below_a_pods_cgroup_is_told_by_the_kubelet(
+    engine: Engine, namespace: str
+) -> None:
+    uid = str(uuid.uuid4())
+    container, pid = engine.start(
+        {"CgroupnsMode": namespace}, below=f"/kubepods/besteffort/pod{uid}"
+    )
+    await assert_told_by_both(engine, uid, container, pid)
 
-    _, pid = engine.start({"CgroupnsMode": "host"}, Labels={"app": "web"}, Env=["MODE=a=b"])
-    assert await attest(by_docker, pid) == ["docker:label:app:web", "docker:env:MODE=a=b", *image]
 
-    _, pid = engine.start({"CgroupnsMode": "private"}, Labels={"app": "private"})
-    assert await attest(by_docker, pid) == ["docker:label:app:private", *image]
-
-    assert await attest(by_docker, os.getpid()) == []
+async def test_containers_are_told_where_systemd_places_them(engine: Engine) -> None:
+    """There is no systemd where containers are tested: its paths are taken without it."""
+    container, pid = engine.start(Labels={"app": "web"})
+    place(pid, f"{engine.parent}/system.slice/docker-{container}.scope")
+    assert await attest(attestor(engine), pid) == of_image(engine) | {"docker:label:app:web"}
 
     uid = str(uuid.uuid4())
-    for mode in ("host", "private"):
-        pod_cgroup = f"/{parent}/kubepods/besteffort/pod{uid}"
-        container, pid = engine.start({"CgroupnsMode": mode, "CgroupParent": pod_cgroup})
-        assert await attest(by_docker, pid) == image
-        with FakeKubelet() as kubelet:
-            kubelet.pods = [pod(uid, container)]
-            by_kubelet = k8s.configure({"kubelet_read_only_port": kubelet.port}, context)
-            selectors = await attest(by_kubelet, pid)
-            await by_kubelet.aclose()
-        assert f"k8s:pod-uid:{uid}" in selectors
-        assert "k8s:container-name:app-0" in selectors
+    slices = ("kubepods", "kubepods-besteffort", f"kubepods-besteffort-pod{uid.replace('-', '_')}")
+    path = "/".join(f"{each}.slice" for each in slices)
+    container, pid = engine.start()
+    place(pid, f"{engine.parent}/{path}/docker-{container}.scope")
+    await assert_told_by_both(engine, uid, container, pid)
+
+
+async def assert_told_by_both(engine: Engine, uid: str, container: str, pid: int) -> None:
+    assert await attest(attestor(engine), pid) == of_image(engine)
+    with FakeKubelet() as kubelet:
+        kubelet.pods = [pod(str(uuid.uuid4()), os.urandom(32).hex()), pod(uid, container)]
+        by_kubelet = k8s.configure({"kubelet_read_only_port": kubelet.port}, CONTEXT)
+        selectors = await attest(by_kubelet, pid)
+        await by_kubelet.aclose()
+    assert {f"k8s:pod-uid:{uid}", "k8s:container-name:app-0", "k8s:ns:shop"} <= selectors
+
+
+async def test_containers_are_found_by_the_patterns_of_guides(engine: Engine) -> None:
+    _, by_cgroupfs = engine.start(below="/docker", Labels={"app": "web"})
+    _, in_slice = engine.start(below="/my.slice/some.scope", Labels={"app": "slice"})
+    container, by_systemd = engine.start(Labels={"app": "systemd"})
+    place(by_systemd, f"{engine.parent}/system.slice/docker-{container}.scope")
+    # As in guides, below the cgroup of these tests.
+    patterns = [f"{engine.parent}/docker/<id>", f"{engine.parent}/my.slice/*/<id>"]
+    by = attestor(engine, use_new_container_locator=False, container_id_cgroup_matchers=patterns)
+    assert "docker:label:app:web" in await attest(by, by_cgroupfs)
+    assert "docker:label:app:slice" in await attest(by, in_slice)
+    assert await attest(by, by_systemd) == set()
