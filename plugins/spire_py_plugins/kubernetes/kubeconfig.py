@@ -185,4 +185,10 @@ def _text(section: Mapping[str, Any], key: str) -> str:
         return ""
     if not isinstance(value, str):
         raise FailedPrecondition(f"kubeconfig: {key} is not a text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FailedPrecondition(f"kubeconfig: {key} is no UTF-8") from error
+    if "\0" in value:
+        raise FailedPrecondition(f"kubeconfig: {key} has a NUL character")
     return value

@@ -112,13 +112,16 @@ class _Fields:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise InvalidArgument(f"pod is malformed: {name} is no string")
+            raise InvalidArgument(f"pod is malformed: {_shown(name)} is no string")
         if not value.isascii():
             _check_characters(name, value)
         return value
 
     def texts(self) -> tuple[tuple[str, str], ...]:
         """All members, each a text."""
+        for name in self._value:
+            if not name.isascii():
+                _check_characters("a name", name)
         return tuple((name, self.text(name)) for name in self._value)
 
     def object(self, name: str) -> _Fields:
@@ -136,4 +139,9 @@ def _check_characters(name: str, value: str) -> None:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"pod is malformed: {name} is no UTF-8") from error
+        raise InvalidArgument(f"pod is malformed: {_shown(name)} is no UTF-8") from error
+
+
+def _shown(name: str) -> str:
+    """A member's name, which may be a stranger's, for the log."""
+    return name if name.isidentifier() and name.isascii() else ascii(name[:100])
