@@ -151,7 +151,7 @@ def _check(flag: Flag, value: str) -> None:
         raise FlagError(f'invalid boolean value "{value}" for -{flag.name}: parse error')
     if flag.kind is Kind.NUMBER and not re.fullmatch(r"[+-]?[0-9]{1,18}", value):
         raise FlagError(f'invalid value "{value}" for flag -{flag.name}: parse error')
-    if flag.kind is Kind.OUTPUT and value not in {"pretty", "json"}:
+    if flag.kind is Kind.OUTPUT and value.lower() not in {"pretty", "json"}:
         raise FlagError(
             f'invalid value "{value}" for flag -{flag.name}: '
             f'bad formatter flag: unknown format option: "{value}"'

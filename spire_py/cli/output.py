@@ -21,7 +21,7 @@ def print_messages(flags: Flags, pretty: Callable[[], int], *messages: Message) 
 
     JSON is one object for one message and a list for several; its exit code is 0.
     """
-    if flags.text("output") == "pretty":
+    if flags.text("output").lower() == "pretty":
         return pretty()
     objects = [message_to_object(message) for message in messages]
     print(go_json(objects[0] if len(objects) == 1 else objects))

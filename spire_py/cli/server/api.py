@@ -70,5 +70,5 @@ def ttl_seconds(value: int, name: str) -> int:
         CommandFailed: it does not; `name` is how SPIRE calls it.
     """
     if not -MAX_INT32 - 1 <= value <= MAX_INT32:
-        raise CommandFailed(f"invalid value for {name}: overflow converting {value} to int32")
+        raise CommandFailed(f"invalid value for {name}: overflow converting int({value}) to int32")
     return value

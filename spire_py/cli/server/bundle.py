@@ -30,8 +30,9 @@ def bundle_text(bundle: types.Bundle, form: str) -> str:
     """A bundle as PEM (the roots only) or as a SPIFFE bundle document.
 
     Raises:
-        CommandFailed: `form` is neither `pem` nor `spiffe`.
+        CommandFailed: `form` is neither `pem` nor `spiffe`, in whatever case.
     """
+    form = form.lower() or "pem"
     if form == "pem":
         return certificates_to_pem(authority.asn1 for authority in bundle.x509_authorities)
     if form == "spiffe":

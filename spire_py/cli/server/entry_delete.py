@@ -29,6 +29,9 @@ def _ids(flags: Flags) -> list[str]:
             raise CommandFailed("an entry ID is required")
         return [flags.text("entryID")]
     document = read_json(flags.text("file"))
+    # Go writes an empty list as null.
+    if document in (None, {}, {"ids": None}):
+        return []
     ids = document.get("ids") if isinstance(document, dict) else None
     if not isinstance(ids, list) or not all(isinstance(entry_id, str) for entry_id in ids):
         raise CommandFailed('the file must hold an object such as {"ids": ["..."]}')

@@ -145,7 +145,7 @@ S = "-selector unix:uid:1"
         ),
         pytest.param(
             f"-parentID {NODE} {W} {S} -x509SVIDTTL 9999999999",
-            "invalid value for X509 SVID TTL: overflow converting 9999999999 to int32",
+            "invalid value for X509 SVID TTL: overflow converting int(9999999999) to int32",
             id="TTL of more than 32 bits",
         ),
     ],
@@ -396,6 +396,7 @@ def test_entries_of_a_file_are_deleted_each_for_itself(server: Shell) -> None:
         pytest.param("-file -", b"[" * 100_000, "malformed JSON: ", id="deep"),
         pytest.param("-file -", b'{"ids": [1]}', "the file must hold an object", id="numbers"),
         pytest.param("-file -", b"[]", "the file must hold an object", id="a list"),
+        pytest.param("-file -", b'{"id": []}', "the file must hold an object", id="another name"),
     ],
 )
 def test_delete_says_what_it_needs(server: Shell, line: str, stdin: bytes, message: str) -> None:

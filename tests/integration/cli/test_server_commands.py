@@ -62,7 +62,7 @@ def test_a_token_as_json(server: Shell, words: str, seconds: int) -> None:
         ),
         pytest.param(
             "-ttl 9999999999",
-            "invalid value for TTL: overflow converting 9999999999 to int32",
+            "invalid value for TTL: overflow converting int(9999999999) to int32",
             id="TTL of more than 32 bits",
         ),
     ],
@@ -94,6 +94,21 @@ def test_the_bundle_as_json_is_the_message(server: Shell) -> None:
     assert document["trust_domain"] == "example.org"
     assert document["x509_authorities"][0]["tainted"] is False
     assert isinstance(document["sequence_number"], str)
+
+
+@pytest.mark.parametrize(
+    ("words", "same_as"),
+    [
+        pytest.param("-format PEM", "", id="format"),
+        pytest.param("-format SPIFFE", "-format spiffe", id="another format"),
+        pytest.param("-format=", "", id="empty format"),
+        pytest.param("-output JSON", "-output json", id="output"),
+        pytest.param("-output Pretty", "", id="plain output"),
+    ],
+)
+def test_a_format_may_be_in_capitals(server: Shell, words: str, same_as: str) -> None:
+    shown = server(f"bundle show {words}")
+    assert (shown.code, shown.out) == (0, server(f"bundle show {same_as}").out)
 
 
 def test_an_unknown_format_is_refused(server: Shell) -> None:

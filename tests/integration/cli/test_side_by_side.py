@@ -105,7 +105,10 @@ def both(request: pytest.FixtureRequest) -> Iterator[Both]:
         "agent evict -spiffeID spiffe://example.org/spire/agent/none -output json",
         "bundle show",
         "bundle show -format spiffe",
-        "bundle show -format xml",
+        "bundle show -format XML",
+        "bundle show -format PEM",
+        "bundle show -output JSON",
+        "token generate -ttl 99999999999",
         "bundle show -output json",
         "bundle show -output yaml",
         "token generate -ttl 0",
@@ -147,7 +150,9 @@ def test_a_refused_entry_is_printed_the_same(both: Both) -> None:
     both("server", f"entry create {words} -spiffeID spiffe://example.org/x -federatesWith none.org")
 
 
-@pytest.mark.parametrize("stdin", ['{"ids": ["none", "neither"]}'])
+@pytest.mark.parametrize(
+    "stdin", ['{"ids": ["none", "neither"]}', '{"ids": null}', '{"ids": []}', "{}", "null"]
+)
 def test_a_list_of_ids_is_answered_the_same(both: Both, stdin: str) -> None:
     both("server", "entry delete -file -", stdin=stdin)
 
