@@ -19,6 +19,8 @@ from spire_py_plugins.kubernetes.session import LIMITS, Limits, Request, Session
 Object: TypeAlias = dict[str, Any]
 
 MAX_LIST_ITEMS = 20_000
+_MAX_LIST_BYTES = 16 * 1024 * 1024
+_MAX_PAGES = 1000
 _PAGE_ITEMS = 100
 _WATCH_SECONDS = 300
 _WATCH_GRACE_SECONDS = 30.0
@@ -150,18 +152,27 @@ class KubernetesClient:
         label_selector: str = "",
         field_selector: str = "",
     ) -> tuple[list[Object], str]:
-        """All objects, fetched in pages, and the resource version from which to watch."""
+        """All objects, fetched in pages, and the resource version from which to watch.
+
+        Its bounds are 20,000 objects, 16 MB and 1,000 pages, whatever the server says of more.
+        """
         found: list[Object] = []
+        size = 0
         query = {"limit": str(_PAGE_ITEMS), **_selectors(label_selector, field_selector)}
-        while True:
-            page = await self._call(Request(path=resource.path(None, namespace), query=query))
+        for _ in range(_MAX_PAGES):
+            body = await self._session.fetch(
+                Request(path=resource.path(None, namespace), query=query)
+            )
+            page = _decode(body, self._limits.answer_bytes)
             found += _items(page)
-            if len(found) > MAX_LIST_ITEMS:
-                raise ResourceExhausted(f"there are more than {MAX_LIST_ITEMS} {resource.plural}")
+            size += len(body)
+            if len(found) > MAX_LIST_ITEMS or size > _MAX_LIST_BYTES:
+                break
             more = _metadata(page).get("continue")
             if not isinstance(more, str) or not more:
                 return found, resource_version(page)
             query = {**query, "continue": more}
+        raise ResourceExhausted(f"the list of {resource.plural} is too long")
 
     async def watch(
         self,

@@ -21,7 +21,7 @@ from spire_py_plugins.kubernetes.session import Limits
 from spire_py_plugins.workload_attestor.k8s.kubelet import Kubelet, KubeletLimits
 from spire_py_plugins.workload_attestor.k8s.settings import KubeletSettings
 
-from spire_py.errors import SpireError, Unavailable
+from spire_py.errors import ResourceExhausted, SpireError, Unavailable
 from tests.fakes.broken_https import BrokenServer, bytes_below_tls, reset
 from tests.fakes.clock import FakeClock
 from tests.fakes.kubernetes.certificates import ClusterCA
@@ -171,3 +171,30 @@ async def test_a_certificate_that_is_demanded_late_is_an_error_of_ours(
         pytest.raises(Unavailable),
     ):
         await ask(server, ca, tmp_path)
+
+
+def pages_without_end(items: bytes) -> Callable[[ssl.SSLSocket], None]:
+    """Each page says that there is one more."""
+    page = body(b'{"metadata":{"continue":"more"},"items":[%b]}' % items)
+
+    def answer(connection: ssl.SSLSocket) -> None:
+        page(connection)
+        while connection.recv(64 * 1024):
+            page(connection)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        pytest.param(b"", id="empty ones"),
+        pytest.param(b",".join([b"{}"] * 1000), id="many objects"),
+        pytest.param(b'{"a":"' + b"x" * 4_000_000 + b'"}', id="long ones"),
+    ],
+)
+async def test_a_list_without_end_is_given_up(ca: ClusterCA, items: bytes) -> None:
+    with BrokenServer(ca, pages_without_end(items)) as server:
+        async with aclosing(_client(server, ca)) as client:
+            with pytest.raises(ResourceExhausted, match="the list of pods is too long"):
+                await client.list(PODS)

@@ -33,6 +33,8 @@ from spire_py_plugins.node_attestor.k8s_psat.review import (
     read_review,
 )
 
+_MAX_SHOWN = 253
+
 
 class K8sPsatServer(ServerNodeAttestor):
     """Has an agent's token reviewed by its cluster, then looks its pod and its node up there."""
@@ -49,7 +51,9 @@ class K8sPsatServer(ServerNodeAttestor):
         presented = Payload.parse(payload)
         cluster = self._clusters.get(presented.cluster)
         if cluster is None:
-            raise InvalidArgument(f"not configured for cluster {_quote(presented.cluster)}")
+            # Whoever can connect may say anything, which goes into the log.
+            shown = _quote(presented.cluster[:_MAX_SHOWN])
+            raise InvalidArgument(f"not configured for cluster {shown}")
         return await cluster.attest(presented.token)
 
     async def check_surroundings(self) -> Sequence[str]:

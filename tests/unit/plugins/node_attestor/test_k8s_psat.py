@@ -220,6 +220,14 @@ async def test_a_cluster_that_is_not_configured_is_refused(
     assert cluster.requests == []
 
 
+async def test_the_log_is_not_for_strangers_to_fill(
+    cluster: FakeKubernetes, pod: dict[str, Any], make_server: MakeServer
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await attest(make_server(), cluster.issue_token(pod), "x" * 50_000)
+    assert len(caught.value.message) < 300
+
+
 @pytest.mark.parametrize(
     ("namespace", "account"),
     [
