@@ -86,7 +86,8 @@ def _read_cluster(name: str, block: object, context: PluginContext, pod: Pod) ->
     cluster = Cluster(
         name=name,
         service_accounts=frozenset(
-            _qualified(account, name, settings, context, pod) for account in allowed
+            _qualified(account, name, settings, context, None if kubeconfig else pod)
+            for account in allowed
         ),
         audiences=(settings.texts("audience") if settings.has("audience") else _DEFAULT_AUDIENCE),
         kubeconfig=Path(kubeconfig) if kubeconfig else None,
@@ -100,12 +101,22 @@ def _read_cluster(name: str, block: object, context: PluginContext, pod: Pod) ->
 
 
 def _qualified(
-    account: str, cluster: str, settings: Settings, context: PluginContext, pod: Pod
+    account: str, cluster: str, settings: Settings, context: PluginContext, pod: Pod | None
 ) -> str:
-    """With the namespace, which guides leave out where it is the server's own."""
+    """With the namespace, which guides leave out where it is the server's own.
+
+    `pod` is None for a cluster that may be another than the server's: who owns a namespace of that
+    name there is not known here.
+    """
     if ":" in account:
         return account
     what = f'cluster "{cluster}": service_account_allow_list has "{account}" without a namespace'
+    if pod is None:
+        settings.fault(
+            f"{what}, and kube_config_file may lead to another cluster than the server's own; "
+            f'write "<namespace>:{account}"'
+        )
+        return account
     if pod.namespace is not None:
         context.warnings.append(
             f'{what}; it is taken as "{pod.namespace}:{account}", in the server\'s own namespace'

@@ -114,6 +114,19 @@ def test_an_account_without_a_namespace_is_of_the_servers_own(
     )
 
 
+def test_in_another_cluster_the_servers_own_namespace_means_nothing(
+    running: PluginContext, inside: Pod
+) -> None:
+    block = {"service_account_allow_list": ["spire-agent"], "kube_config_file": "/elsewhere"}
+    with pytest.raises(InvalidArgument) as caught:
+        read_clusters({"clusters": {"a": block}}, running, inside)
+    assert caught.value.message == (
+        'cluster "a": service_account_allow_list has "spire-agent" without a namespace, and '
+        "kube_config_file may lead to another cluster than the server's own; "
+        'write "<namespace>:spire-agent"'
+    )
+
+
 _LACK = (
     'cluster "a": service_account_allow_list has "spire-agent" without a namespace, and the '
     "server runs outside of a cluster, where it has no namespace of its own; "
