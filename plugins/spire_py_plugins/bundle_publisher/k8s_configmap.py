@@ -21,8 +21,14 @@ from spire_py_plugins.kubernetes.client import KubernetesClient, resource_versio
 from spire_py_plugins.kubernetes.connect import connect
 from spire_py_plugins.kubernetes.extra import require_extra
 from spire_py_plugins.kubernetes.in_cluster import Pod
+from spire_py_plugins.kubernetes.permissions import Rule
 from spire_py_plugins.kubernetes.resources import CONFIG_MAPS
-from spire_py_plugins.kubernetes.upkeep import ConfigMapKey, wait_until_config_map_other_than
+from spire_py_plugins.kubernetes.upkeep import (
+    ConfigMapKey,
+    KubernetesTarget,
+    missing_rules_of,
+    wait_until_config_map_other_than,
+)
 
 FIELD_MANAGER = "spire-bundlepublisher-k8s_configmap"
 _LEAST_REFRESH_HINT = timedelta(minutes=1)
@@ -76,7 +82,7 @@ class Cluster:
         return _FORMATS[self.format](bundle)
 
 
-class _ConfigMap(BundleTarget):
+class _ConfigMap(KubernetesTarget):
     """One ConfigMap, by server-side apply.
 
     All keys of it at once: what a manager does not apply any more is removed, so that several
@@ -92,8 +98,18 @@ class _ConfigMap(BundleTarget):
 
     @property
     def name(self) -> str:
-        ids = ", ".join(cluster.id for cluster in self._clusters)
-        return f"cluster {ids}: ConfigMap {self._place.namespace}/{self._place.name}"
+        return f"{self.cluster}: ConfigMap {self._place.namespace}/{self._place.name}"
+
+    @property
+    def cluster(self) -> str:
+        """The names that the settings give."""
+        return f"cluster {', '.join(cluster.id for cluster in self._clusters)}"
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        # Not `create`, which is needed only where the ConfigMap is missing; then that is said.
+        place = self._place
+        return [Rule(verb, CONFIG_MAPS, place.namespace, place.name) for verb in ("patch", "watch")]
 
     async def publish(self, load: LoadBundle) -> bool:
         place = self._place
@@ -132,19 +148,23 @@ class K8sConfigMap(BundleSink):
     def __init__(
         self, clusters: Sequence[Cluster], connect_by: Callable[[Path | None], KubernetesClient]
     ) -> None:
-        self._clients: list[KubernetesClient] = []
-        self._targets: list[_ConfigMap] = []
+        self._targets: list[tuple[_ConfigMap, KubernetesClient]] = []
         for same in _by_config_map(clusters):
             client = connect_by(same[0].kubeconfig)
-            self._clients.append(client)
-            self._targets.append(_ConfigMap(same, client))
+            self._targets.append((_ConfigMap(same, client), client))
 
     @property
     def targets(self) -> Sequence[BundleTarget]:
-        return self._targets
+        return [target for target, _ in self._targets]
+
+    async def check_surroundings(self) -> Sequence[str]:
+        """Name the RBAC rules that are missing."""
+        return await missing_rules_of(
+            (target.cluster, client, [target]) for target, client in self._targets
+        )
 
     async def aclose(self) -> None:
-        for client in self._clients:
+        for _, client in self._targets:
             await client.aclose()
 
 

@@ -12,17 +12,19 @@ from spire_py_plugins.kubernetes.resources import SELF_ACCESS_REVIEWS, Resource
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A right that is needed; in all namespaces where none is given."""
+    """A right that is needed; in all namespaces, and for all names, where none is given."""
 
     verb: str
     resource: Resource
     namespace: str = ""
+    name: str = ""
 
     def __str__(self) -> str:
         where = f" in namespace {self.namespace}" if self.namespace else ""
+        names = f'resourceNames: ["{self.name}"], ' if self.name else ""
         return (
             f'apiGroups: ["{self.resource.group}"], resources: ["{self.resource.plural}"], '
-            f'verbs: ["{self.verb}"]{where}'
+            f'{names}verbs: ["{self.verb}"]{where}'
         )
 
 
@@ -48,6 +50,7 @@ async def _is_allowed(client: KubernetesClient, rule: Rule) -> bool:
         "resource": rule.resource.plural,
         "verb": rule.verb,
         **({"namespace": rule.namespace} if rule.namespace else {}),
+        **({"name": rule.name} if rule.name else {}),
     }
     review = await client.create(SELF_ACCESS_REVIEWS, {"spec": {"resourceAttributes": attributes}})
     status = review.get("status")

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from spire_py.errors import Unavailable
+from spire_py.plugin_api.bundle_sink import BundleTarget
 from spire_py_plugins.kubernetes.client import KubernetesClient, Object
+from spire_py_plugins.kubernetes.permissions import Rule, missing_rules
 from spire_py_plugins.kubernetes.resources import CONFIG_MAPS, Resource
+
+
+class KubernetesTarget(BundleTarget):
+    """A target in a cluster."""
+
+    @property
+    @abstractmethod
+    def rules(self) -> Sequence[Rule]:
+        """What it may not do without, and that without which changes are noticed late."""
+
+
+async def missing_rules_of(
+    clusters: Iterable[tuple[str, KubernetesClient, Sequence[KubernetesTarget]]],
+) -> list[str]:
+    """What `missing_rules` finds for the targets of each cluster, whose names stand first."""
+    named = list(clusters)
+    found = await asyncio.gather(
+        *(
+            missing_rules(client, [rule for target in targets for rule in target.rules])
+            for _, client, targets in named
+        )
+    )
+    return [
+        f"{name}: {sentence}"
+        for (name, _, _), sentences in zip(named, found, strict=True)
+        for sentence in sentences
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from spire_py_plugins.kubernetes.connect import connect
 from spire_py_plugins.kubernetes.errors import Conflict
 from spire_py_plugins.kubernetes.extra import require_extra
 from spire_py_plugins.kubernetes.in_cluster import Pod
+from spire_py_plugins.kubernetes.permissions import Rule
 from spire_py_plugins.kubernetes.resources import (
     API_SERVICES,
     CONFIG_MAPS,
@@ -35,6 +36,8 @@ from spire_py_plugins.kubernetes.resources import (
 )
 from spire_py_plugins.kubernetes.upkeep import (
     ConfigMapKey,
+    KubernetesTarget,
+    missing_rules_of,
     object_name,
     section,
     wait_until_config_map_other_than,
@@ -56,7 +59,7 @@ class Cluster:
     kubeconfig: Path | None
 
 
-class _ConfigMap(BundleTarget):
+class _ConfigMap(KubernetesTarget):
     """A key of a ConfigMap, which is made where it is missing."""
 
     def __init__(self, where: str, place: ConfigMapKey, client: KubernetesClient) -> None:
@@ -68,6 +71,13 @@ class _ConfigMap(BundleTarget):
     @property
     def name(self) -> str:
         return f"{self._where}: ConfigMap {self._place.namespace}/{self._place.name}"
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        # Not `create`, which is needed only where the ConfigMap is missing; then that is said.
+        place = self._place
+        verbs = ("get", "patch", "watch")
+        return [Rule(verb, CONFIG_MAPS, place.namespace, place.name) for verb in verbs]
 
     async def publish(self, load: LoadBundle) -> bool:
         return await _retried(partial(self._write, load))
@@ -109,7 +119,7 @@ class _ConfigMap(BundleTarget):
         )
 
 
-class _LabelledObjects(BundleTarget):
+class _LabelledObjects(KubernetesTarget):
     """All objects of a kind that have the label with the value `true`."""
 
     def __init__(self, where: str, resource: Resource, label: str, client: KubernetesClient):
@@ -122,6 +132,10 @@ class _LabelledObjects(BundleTarget):
     @property
     def name(self) -> str:
         return f"{self._where}: {self._resource.plural} with label {self._selector}"
+
+    @property
+    def rules(self) -> Sequence[Rule]:
+        return [Rule(verb, self._resource) for verb in ("get", "list", "patch", "watch")]
 
     async def publish(self, load: LoadBundle) -> bool:
         found, _ = await self._client.list(self._resource, label_selector=self._selector)
@@ -223,22 +237,30 @@ class K8sBundle(BundleSink):
     """What is to be kept right in each of several clusters."""
 
     def __init__(self, clusters: Sequence[tuple[Cluster, KubernetesClient]]) -> None:
-        self._clients = [client for _, client in clusters]
-        self._targets = [
-            target for cluster, client in clusters for target in _targets(cluster, client)
+        self._clusters = [
+            (_where(cluster), client, list(_targets(cluster, client)))
+            for cluster, client in clusters
         ]
 
     @property
     def targets(self) -> Sequence[BundleTarget]:
-        return self._targets
+        return [target for _, _, targets in self._clusters for target in targets]
+
+    async def check_surroundings(self) -> Sequence[str]:
+        """Name the RBAC rules that are missing."""
+        return await missing_rules_of(self._clusters)
 
     async def aclose(self) -> None:
-        for client in self._clients:
+        for _, client, _ in self._clusters:
             await client.aclose()
 
 
-def _targets(cluster: Cluster, client: KubernetesClient) -> Iterator[BundleTarget]:
-    where = str(cluster.kubeconfig or "this cluster")
+def _where(cluster: Cluster) -> str:
+    return str(cluster.kubeconfig or "this cluster")
+
+
+def _targets(cluster: Cluster, client: KubernetesClient) -> Iterator[KubernetesTarget]:
+    where = _where(cluster)
     yield _ConfigMap(where, cluster.place, client)
     if cluster.webhook_label:
         for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):

@@ -196,6 +196,7 @@ def test_a_pod_gets_its_identity(
     assert identities(run(*site.in_container("api", "fetch", "x509"))) == ["everybody"]
     assert agent.stop() == 0, agent.output
     assert server.stop() == 0, server.output
+    assert "Plugin lacks something around it" not in server.output
 
 
 def identities(fetched: subprocess.CompletedProcess[str]) -> list[str]:

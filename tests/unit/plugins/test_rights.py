@@ -64,22 +64,25 @@ async def use_k8s_psat(cluster: FakeKubernetes, kubeconfig: Path) -> None:
         await server.aclose()
 
 
+def make_k8sbundle(kubeconfig: Path) -> BundleSink:
+    data = {
+        "kube_config_file_path": str(kubeconfig),
+        "webhook_label": LABEL,
+        "api_service_label": LABEL,
+    }
+    return k8sbundle.configure_in(Pod(), data, PluginContext(TRUST_DOMAIN))
+
+
 async def use_k8sbundle(cluster: FakeKubernetes, kubeconfig: Path) -> None:
     kinds = [kind for kind in ALL if "webhook" in kind.plural or kind.plural == "apiservices"]
     for kind in kinds:
         webhooks = [{"name": "a", "clientConfig": {}}] if "webhook" in kind.plural else []
         metadata = {"labels": {LABEL: "true"}}
         cluster.add(kind, "ours", metadata=metadata, webhooks=webhooks, spec={})
-    data = {
-        "kube_config_file_path": str(kubeconfig),
-        "webhook_label": LABEL,
-        "api_service_label": LABEL,
-    }
-    sink = k8sbundle.configure_in(Pod(), data, PluginContext(TRUST_DOMAIN))
-    await _use(sink, cluster, kinds)
+    await _use(make_k8sbundle(kubeconfig), cluster, kinds)
 
 
-async def use_k8s_configmap(cluster: FakeKubernetes, kubeconfig: Path) -> None:
+def make_k8s_configmap(kubeconfig: Path) -> BundleSink:
     settings = {
         "namespace": "spire",
         "configmap_name": "spire-bundle",
@@ -88,8 +91,11 @@ async def use_k8s_configmap(cluster: FakeKubernetes, kubeconfig: Path) -> None:
         "kubeconfig_path": str(kubeconfig),
     }
     data = {"clusters": {"one": settings}}
-    sink = k8s_configmap.configure_in(Pod(), data, PluginContext(TRUST_DOMAIN))
-    await _use(sink, cluster, [])
+    return k8s_configmap.configure_in(Pod(), data, PluginContext(TRUST_DOMAIN))
+
+
+async def use_k8s_configmap(cluster: FakeKubernetes, kubeconfig: Path) -> None:
+    await _use(make_k8s_configmap(kubeconfig), cluster, [])
 
 
 async def _use(sink: BundleSink, cluster: FakeKubernetes, kinds: list[Kind]) -> None:
@@ -150,6 +156,41 @@ async def test_each_right_on_the_page_is_needed(
     cluster.rules.grant(documents)
     with pytest.raises(SpireError, match="is forbidden"):
         await use(cluster, cluster.write_kubeconfig(tmp_path / "kubeconfig"))
+
+
+SINKS = {
+    "notifier_k8sbundle": make_k8sbundle,
+    "bundle_publisher_k8s_configmap": make_k8s_configmap,
+}
+
+
+@pytest.mark.parametrize(("page", "make"), SINKS.items(), ids=list(SINKS))
+async def test_a_right_that_is_missing_is_told_at_the_start(
+    page: str, make: Callable[[Path], BundleSink], tmp_path: Path
+) -> None:
+    variants = [*without_each_right(printed_rights(page)), ("", printed_rights(page))]
+    for what, documents in variants:
+        verb, _, plural = what.partition(" ")
+        with FakeKubernetes() as cluster:
+            cluster.rules.grant(documents)
+            sink = make(cluster.write_kubeconfig(tmp_path / "kubeconfig"))
+            told = await sink.check_surroundings()
+            await sink.aclose()
+        if verb in {"", "create"}:
+            # To make a ConfigMap is a right that most do not need.
+            assert told == []
+        else:
+            (sentence,) = told
+            assert f'resources: ["{plural}"]' in sentence
+            assert f'verbs: ["{verb}"]' in sentence
+
+
+async def test_a_cluster_that_is_away_is_told_once(tmp_path: Path) -> None:
+    with FakeKubernetes() as cluster:
+        sink = make_k8sbundle(cluster.write_kubeconfig(tmp_path / "kubeconfig"))
+    (sentence,) = await sink.check_surroundings()
+    assert "the Kubernetes API server cannot be used: " in sentence
+    await sink.aclose()
 
 
 async def test_rights_of_another_service_account_or_namespace_are_none(
