@@ -100,7 +100,6 @@ class Bootstrap:
         keys = await self._keys.get_keys()
         svid, key = self._load_svid({name: keys[name] for name in KEY_IDS if name in keys})
         if svid is None:
-            await self._note_attempt()
             svid, bundle = await self._attest(key, bundle)
         elif bundle is None:
             raise FailedPrecondition("SVID loaded but no bundle in cache")
@@ -123,8 +122,9 @@ class Bootstrap:
         stored = self._storage.data.bundle
         if stored:
             return bundle_of(self._config.trust_domain, stored)
+        await self._note_attempt()
         try:
-            return await fetch_trust_bundle(self._config)
+            return await fetch_trust_bundle(self._config, facts=self._facts())
         except SpireError as error:
             raise NoTrustBundle(error.message) from error
 
@@ -176,6 +176,21 @@ class Bootstrap:
             bootstrap_start_time=data.bootstrap_start_time or self._clock.now(),
             connection_attempts=data.connection_attempts + 1,
         )
+
+    def _facts(self) -> dict[str, str]:
+        """What SPIRE tells the one who gives out bundles on a Unix socket."""
+        data, config = self._storage.data, self._config
+        started = data.bootstrap_start_time or self._clock.now()
+        return {
+            "spire-attest-mode": (
+                "rebootstrap" if data.bootstrap_use == USE_REBOOTSTRAP else "bootstrap"
+            ),
+            "spire-connection-attempts": str(data.connection_attempts),
+            "spire-attest-start-time": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "spire-server-address": config.server_address,
+            "spire-server-port": str(config.server_port),
+            "spiffe-trust-domain": config.trust_domain.name,
+        }
 
     async def _keep(self, svid: AgentSVID, bundle: Bundle) -> bool:
         """Store what the agent has now; a failure is no reason to lose it again."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from spire_py.agent.download import download
 from spire_py.agent.workload_client import WorkloadClient, open_endpoint
@@ -41,13 +43,18 @@ class TrustBundleKeys(Protocol):
 
 
 async def fetch_trust_bundle(
-    config: TrustBundleKeys, *, seconds: float = _HTTP_SECONDS
+    config: TrustBundleKeys,
+    *,
+    seconds: float = _HTTP_SECONDS,
+    facts: Mapping[str, str] | None = None,
 ) -> Bundle | None:
     """The configured bundle, read anew; None where the first server is to be trusted.
 
     Args:
         config: where it is.
         seconds: that a download may take.
+        facts: about this attempt, for the query of a URL that is fetched through a Unix socket:
+            who listens there may find the bundle by them.
 
     Raises:
         InvalidArgument: it cannot be read, or holds no certificate.
@@ -58,11 +65,9 @@ async def fetch_trust_bundle(
             config.trust_bundle_spiffe_workload_api, config.trust_domain
         )
     if config.trust_bundle_url:
-        text = await asyncio.to_thread(
-            partial(
-                download, config.trust_bundle_url, config.trust_bundle_unix_socket, seconds=seconds
-            )
-        )
+        unix_socket = config.trust_bundle_unix_socket
+        url = _with_facts(config.trust_bundle_url, (facts or {}) if unix_socket else {})
+        text = await asyncio.to_thread(partial(download, url, unix_socket, seconds=seconds))
     elif config.trust_bundle_path:
         text = await asyncio.to_thread(_read, Path(config.trust_bundle_path))
     else:
@@ -71,6 +76,18 @@ async def fetch_trust_bundle(
         return _parse(config, text)
     except InvalidArgument as error:
         raise InvalidArgument(f"could not parse trust bundle: {error}") from error
+
+
+def _with_facts(url: str, facts: Mapping[str, str]) -> str:
+    """The URL with more in its query, as Go would write it."""
+    if not facts:
+        return url
+    parts = urlsplit(url)
+    given = [
+        pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in facts
+    ]
+    query = urlencode(sorted([*given, *facts.items()], key=itemgetter(0)))
+    return urlunsplit(parts._replace(query=query))
 
 
 def _parse(config: TrustBundleKeys, text: bytes) -> Bundle:

@@ -115,6 +115,19 @@ async def test_a_bundle_comes_over_a_unix_socket(authority: Authority) -> None:
     assert certificates(bundle) == [authority.certificate]
 
 
+async def test_who_listens_on_the_socket_is_told_what_the_attempt_is(authority: Authority) -> None:
+    pem = certificates_to_pem([authority.certificate]).encode()
+    asked = "/bundle?spire-attest-mode=bootstrap&spire-server-address=a%3Ab+c&x=1&x=2"
+    with http_socket({asked: (200, {}, pem)}) as path:
+        bundle = await fetch_trust_bundle(
+            section(
+                trust_bundle_url="http://localhost/bundle?x=1&x=2", trust_bundle_unix_socket=path
+            ),
+            facts={"spire-server-address": "a:b c", "spire-attest-mode": "bootstrap"},
+        )
+    assert certificates(bundle) == [authority.certificate]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
