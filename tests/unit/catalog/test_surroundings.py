@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from spire_py.catalog.finder import Made
 from spire_py.config.plugins import PluginConfig
 from spire_py.errors import FailedPrecondition
 from spire_py.plugin_api.plugin import Plugin
+from spire_py.telemetry.logs import configure_logging
 from tests.fakes.clock import FakeClock
 
 MISSING = "Plugin lacks something around it"
@@ -44,14 +46,30 @@ def made(plugin: Plugin, name: str = "k8s") -> Made:
     return Made(PluginConfig(type="WorkloadAttestor", name=name, data={}), plugin)
 
 
+@pytest.fixture
+def output() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    configure_logging("DEBUG", stream=stream)
+    yield stream
+    configure_logging(stream=io.StringIO())
+
+
+def taken(output: io.StringIO) -> str:
+    """What was logged since the last time."""
+    text = output.getvalue()
+    output.seek(0)
+    output.truncate()
+    return text
+
+
 async def test_each_sentence_is_logged_once_and_once_more_when_it_holds_no_longer(
-    capsys: pytest.CaptureFixture[str],
+    output: io.StringIO,
 ) -> None:
     clock, plugin = FakeClock(), Needy("no socket", "no right")
     surroundings = Surroundings([made(plugin)], clock=clock)
     task = asyncio.create_task(surroundings.run())
     await clock.advance(timedelta(minutes=3))
-    logged = capsys.readouterr().out
+    logged = taken(output)
     assert logged.count(MISSING) == 2
     assert 'reason="no socket"' in logged
     assert surroundings.missing() == {"WorkloadAttestor k8s": ("no socket", "no right")}
@@ -59,14 +77,14 @@ async def test_each_sentence_is_logged_once_and_once_more_when_it_holds_no_longe
 
     plugin.missing = ["no right", "no token"]
     await clock.advance(timedelta(minutes=6))
-    logged = capsys.readouterr().out
+    logged = taken(output)
     assert (logged.count(MISSING), logged.count(FOUND)) == (1, 1)
     assert surroundings.missing() == {"WorkloadAttestor k8s": ("no right", "no token")}
 
     plugin.missing = []
     await clock.advance(timedelta(minutes=6))
     await task
-    assert capsys.readouterr().out.count(FOUND) == 2
+    assert taken(output).count(FOUND) == 2
     assert surroundings.missing() == {}
 
 
