@@ -80,6 +80,7 @@ class Server:
         self._clock = clock or SystemClock()
         self._calls = TaskSet()
         self._handshakes = TaskSet()
+        self._shaking_hands: dict[ServerConnection, asyncio.Task[None]] = {}
         self._listeners: list[_Listener] = []
         self._connections: set[ServerConnection] = set()
         self._open: Counter[object] = Counter()
@@ -237,9 +238,8 @@ class Server:
             peer = Peer(address=join_host_port(host, port))
             key = peer_key(host)
         limits = self._limits
-        if self.connections >= limits.connections:
-            self._make_room_for(key)
-        if self.connections >= limits.connections or self._open[key] >= limits.connections_per_peer:
+        full = self.connections >= limits.connections and not self._make_room_for(key)
+        if full or self._open[key] >= limits.connections_per_peer:
             self._turned_away += 1
             sock.close()
             return
@@ -254,15 +254,21 @@ class Server:
         else:
             self._handshakes.create(self._shake_hands(listener, listener.tls, sock, peer, key))
 
-    def _make_room_for(self, newcomer: object) -> None:
+    def _make_room_for(self, newcomer: object) -> bool:
         """With all places taken, one who has few gets one of the peer who has most."""
         few = self._open.get(newcomer, 0)
-        if few > _FEW_CONNECTIONS:
-            return
         [(heaviest, many)] = self._open.most_common(1)
+        if few > _FEW_CONNECTIONS or many <= few + 1:
+            return False
+        for connection, handshake in self._shaking_hands.items():  # the oldest first
+            if connection.peer_key == heaviest:
+                del self._shaking_hands[connection]
+                handshake.cancel()
+                return True
         theirs = [each for each in self._connections if each.peer_key == heaviest]
-        if theirs and many > few + 1:
+        if theirs:
             self._end_some([min(theirs, key=_use)], "all places are taken")
+        return bool(theirs)
 
     # Connections.
 
@@ -305,8 +311,11 @@ class Server:
         """Finish the TLS handshake, check the client's chain, then begin with HTTP/2."""
         transport: TlsTransport | None = None
         begun = False
+        connection = self._connection(listener, peer, key)
+        task = asyncio.current_task()
+        assert task is not None
+        self._shaking_hands[connection] = task
         try:
-            connection = self._connection(listener, peer, key)
             transport = TlsTransport(
                 sock,
                 connection,
@@ -325,6 +334,7 @@ class Server:
         except (OSError, SpireError) as error:  # ssl.SSLError and TimeoutError are OSErrors
             log.debug("tls_handshake_failed", peer=peer.address, error=str(error))
         finally:
+            self._shaking_hands.pop(connection, None)
             if not begun:
                 self._leave(key)
                 if transport is not None:

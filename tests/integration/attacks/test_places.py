@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spire_py.transport import Limits, Server
+from spire_py.transport import Limits, Server, server_context
+from tests.integration.transport.certificates import Authority
 from tests.integration.transport.echo import serving, until
 from tests.integration.transport.raw import RawClient, headers, raw_client, raw_tcp_client
 
@@ -67,4 +68,24 @@ async def test_the_peer_who_has_most_gets_no_more(socket_path: Path) -> None:
             async with raw_tcp_client(port) as attacker:
                 assert not await served(attacker)
         assert await honest.alive(3)
+        assert server.connections == PLACES
+
+
+async def test_who_only_begins_handshakes_keeps_no_one_out(
+    socket_path: Path, authority: Authority
+) -> None:
+    identity = authority.issue("spiffe://example.org/spire/server")
+    context = server_context(chain=[identity.certificate], key=identity.key, roots=[authority.root])
+    limits = Limits(connections=PLACES, connections_per_peer=PLACES)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(socket_path, limits=limits))
+        _, port = await server.listen_tcp(
+            "127.0.0.1", 0, tls=lambda: context, verify_peer=None, max_connection_age=None
+        )
+        silent = [await stack.enter_async_context(raw_tcp_client(port)) for _ in range(PLACES)]
+        await until(lambda: server.connections == PLACES)
+        for client in [await stack.enter_async_context(raw_client(socket_path)) for _ in "12"]:
+            assert await served(client)
+        # Those who began first have gone.
+        assert [await client.read() for client in silent[:2]] == [None, None]
         assert server.connections == PLACES
