@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SECONDS = 10.0
 _MAX_BYTES = 4 * 1024 * 1024
 _MAX_SHOWN = 300
+_MAX_NAME = 1000
 
 
 class Engine:
@@ -73,7 +74,7 @@ class Engine:
             raise Unavailable(
                 f"no answer from {self._socket} within {self._seconds:g} s"
             ) from error
-        except (httpx2.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise Unavailable(
                 f"cannot connect to the container engine at {self._socket}: {_reason(error)} "
                 f"({_remedy(error)})"
@@ -82,9 +83,10 @@ class Engine:
 
 def _segment(text: str) -> str:
     """A segment of a path, which must not name another place."""
-    if text in {"", ".", ".."}:
-        raise NotFound(f"{text!r} is no name")
-    return quote(text, safe=":@")
+    if text in {"", ".", ".."} or len(text) > _MAX_NAME:
+        raise NotFound(f"{text[:_MAX_SHOWN]!a} is no name")
+    # What a cgroup is called may be no UTF-8.
+    return quote(text, safe=":@", errors="surrogateescape")
 
 
 def _document(status: int, body: bytes) -> dict[str, Any]:

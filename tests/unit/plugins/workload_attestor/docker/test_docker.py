@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from spire_py_plugins.workload_attestor import docker
@@ -273,6 +274,30 @@ async def test_matchers_refuse_what_is_not_clear(folder: Path, cgroup: str, mess
     }
     with pytest.raises(FailedPrecondition, match=message):
         await attest(folder, cgroup, **matchers)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(b"\xff\xfe", id="no UTF-8"), pytest.param("é b?c#d".encode(), id="not in URLs")],
+)
+async def test_an_id_may_be_any_bytes(folder: Path, engine: FakeEngine, name: bytes) -> None:
+    engine.containers[quote(name)] = CONTAINER
+    plugin = attestor(
+        folder,
+        "/",
+        container_id_cgroup_matchers=["/docker/<id>"],
+        use_new_container_locator=False,
+    )
+    (folder / str(PID) / "cgroup").write_bytes(b"0::/docker/%b\n" % name)
+    assert len(await plugin.attest(PID)) == 6
+
+
+@pytest.mark.parametrize("image", ["x" * 100_000, "x/" * 50_000 + "x", "a/../b", "\n"])
+async def test_an_image_whose_name_fits_no_url_has_no_digest(
+    folder: Path, engine: FakeEngine, image: str
+) -> None:
+    engine.containers[ID] = {"Config": {"Image": image}}
+    assert await attest(folder, f"/docker/{ID}") == [f"docker:image_id:{image}"]
 
 
 @pytest.mark.parametrize("name", ["..", "."])
