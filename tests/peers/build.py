@@ -106,7 +106,7 @@ def _go() -> str:
 
 def build_rust() -> None:
     """The Rust workload; built in a copy, so that no lock file lands in the tree."""
-    _needs("cargo", CARGO, "Debian 12 has it as cargo-web, others take it from rustup.rs")
+    _needs("cargo", CARGO, "Debian has it in cargo-web, others take it from rustup.rs")
     copy = PEERS / "rust"
     (copy / "src").mkdir(parents=True, exist_ok=True)
     shutil.copy(SOURCES / "rust" / "Cargo.toml", copy)
