@@ -53,7 +53,6 @@ _API_NAMES = {
     (True, True): "Workload and SDS APIs",
     (False, True): "SDS API",
     (True, False): "Workload API",
-    (False, False): "no APIs",
 }
 
 
@@ -126,9 +125,14 @@ async def open_endpoints(config: AgentSection) -> AsyncIterator[Serving]:
 
     Callers wait until there are services, that is until the value of this context is entered too.
 
+    With both APIs off there is no socket, as in SPIRE.
+
     Raises:
         FailedPrecondition: the socket or an alias cannot be made, or another agent serves it.
     """
+    if config.disable_workload_api and config.disable_sds_api:
+        yield _serving_nothing
+        return
     early = EarlyServices(_early_descriptors(config))
     health = Service(_HEALTH.services_by_name["Health"], HealthAPI(healthy=_not_yet))
     server = Server([health, *early.services], authorize=require_security_header)
@@ -151,6 +155,12 @@ async def open_endpoints(config: AgentSection) -> AsyncIterator[Serving]:
         yield serving
     finally:
         await server.aclose(timedelta())
+
+
+@asynccontextmanager
+async def _serving_nothing(_services: list[Service]) -> AsyncIterator[None]:
+    log.info("Skipping agent APIs because public endpoint is disabled", apis=_API_NAMES[True, True])
+    yield
 
 
 async def _listen(server: Server, path: Path, aliases: Sequence[str]) -> None:

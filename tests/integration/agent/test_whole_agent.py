@@ -52,6 +52,15 @@ class TestStart:
             assert world.socket.parent.stat().st_mode & 0o777 == 0o755
         assert not world.socket.exists()
 
+    async def test_without_any_api_there_is_no_socket(
+        self, world: World, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        world.bootstrap += "\ndisable_workload_api = true\ndisable_sds_api = true"
+        async with world.agent():
+            assert not world.socket.exists()
+            assert world.admin.exists()
+        assert "Skipping agent APIs because public endpoint is disabled" in capsys.readouterr().out
+
     async def test_a_second_agent_does_not_take_the_socket(self, world: World) -> None:
         world.server.reattestable = True
         async with world.agent():
