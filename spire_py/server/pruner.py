@@ -1,4 +1,7 @@
-"""Removes what has expired: entries, old events, and agents where asked for (L21, B2, A20)."""
+"""Removes what has expired: entries, join tokens, old events, and agents where asked for.
+
+Features L21, B2 and A20.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from spire_py.runtime.clock import Clock
 from spire_py.telemetry.logs import get_logger
 
 _INTERVAL = timedelta(minutes=5)
+_JOIN_TOKENS_KEPT = timedelta(days=1)
+"""Whoever comes with an expired token that is still there is told that it has expired."""
 _AGENT_INTERVAL = timedelta(hours=1)
 _AGENT_JITTER = timedelta(minutes=15)
 _DICE = random.SystemRandom()
@@ -25,6 +30,7 @@ class PrunedStore(Protocol):
     """What the pruner needs of the datastore."""
 
     async def prune_entries(self, expired_before: datetime) -> object: ...
+    async def prune_join_tokens(self, expired_before: datetime) -> int: ...
     async def prune_entry_events(self, older_than: datetime) -> int: ...
     async def prune_agent_events(self, older_than: datetime) -> int: ...
 
@@ -54,6 +60,9 @@ class Pruner:
         now = self._clock.now()
         oldest = now - self._events_older_than
         await _attempt("Failed pruning registration entries", self._store.prune_entries, now)
+        await _attempt(
+            "Failed pruning join tokens", self._store.prune_join_tokens, now - _JOIN_TOKENS_KEPT
+        )
         await _attempt("Failed pruning events", self._store.prune_entry_events, oldest)
         await _attempt("Failed pruning events", self._store.prune_agent_events, oldest)
 
