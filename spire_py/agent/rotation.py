@@ -30,6 +30,11 @@ class RotationStrategy:
         """
         lifetime = not_after - not_before
         left = lifetime / 2 * _JITTER.uniform(0.9, 1.1)
-        if self.availability_target and lifetime - self.availability_target > _GRACE:
+        if self.availability_target and not self.falls_short(not_before, not_after):
             left = max(left, self.availability_target + _SPREAD * _JITTER.random())
         return not_after - left
+
+    def falls_short(self, not_before: datetime, not_after: datetime) -> bool:
+        """Whether the SVID's life is too short for the availability target, if there is one."""
+        spare = not_after - not_before - self.availability_target
+        return bool(self.availability_target) and spare <= _GRACE

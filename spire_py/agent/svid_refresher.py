@@ -163,6 +163,13 @@ class SVIDRefresher:
             raise InvalidArgument(f"SVID is for {leaf.uris}, not for {entry.spiffe_id}")
         if leaf.public_key_der != public_key_der(key):
             raise InvalidArgument("SVID is for another key")
+        if self._strategy.falls_short(leaf.not_before, leaf.not_after):
+            log.warning(
+                "X509 SVID lifetime isn't long enough to guarantee the availability_target, "
+                "falling back to the default rotation strategy",
+                spiffe_id=str(entry.spiffe_id),
+                entry_id=entry.id,
+            )
         return CachedSVID(
             entry=entry,
             chain=chain,

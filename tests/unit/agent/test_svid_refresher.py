@@ -67,7 +67,7 @@ class FakeDenials:
 
 
 class World:
-    def __init__(self) -> None:
+    def __init__(self, availability_target: timedelta = timedelta()) -> None:
         self.clock = FakeClock()
         self.authority = Authority()
         self.cache = WorkloadCache(bundle=self.authority.bundle, max_svids=1000)
@@ -78,7 +78,7 @@ class World:
             signer=self.signer,
             denials=self.denials,
             clock=self.clock,
-            strategy=RotationStrategy(),
+            strategy=RotationStrategy(availability_target),
             key_type="ec-p256",
         )
 
@@ -105,6 +105,17 @@ async def test_all_that_is_due_is_signed(world: World) -> None:
     await world.refresher.refresh()
     assert sorted(world.cache.svids()) == ["a", "b"]
     assert world.cache.due(world.clock.now()) == []
+
+
+@pytest.mark.parametrize(("hours", "warned"), [(0, 0), (24, 1)])
+async def test_an_svid_too_short_lived_for_the_availability_target_is_told(
+    hours: int, warned: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World(timedelta(hours=hours))
+    world.authorize("a")
+    await world.refresher.refresh()
+    logged = capsys.readouterr().out
+    assert logged.count("isn't long enough to guarantee the availability_target") == warned
 
 
 async def test_batches_hold_at_most_500(world: World) -> None:
