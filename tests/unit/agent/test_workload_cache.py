@@ -210,6 +210,19 @@ class TestDue:
         cache.store_svids({"a": authority.svid(entries[0])})
         assert cache.svid_count == 1
 
+    def test_the_svids_longest_unused_go_first(self, authority: Authority) -> None:
+        cache = WorkloadCache(bundle=authority.bundle, max_svids=2)
+        entries = [entry(name, f"unix:uid:{number}") for number, name in enumerate("abcd")]
+        cache.replace(by_id(*entries), by_domain(authority.bundle))
+        cache.store_svids({item.id: authority.svid(item) for item in entries[:2]})
+        with cache.subscribe(selectors("unix:uid:0")):
+            pass
+        cache.store_svids({"c": authority.svid(entries[2])})
+        assert sorted(cache.svids()) == ["a", "c"]
+        with cache.subscribe(selectors("unix:uid:0")):
+            cache.store_svids({"d": authority.svid(entries[3])})
+            assert sorted(cache.svids()) == ["a", "d"]
+
     def test_an_entry_without_prefetch_waits_for_a_subscriber(
         self, cache: WorkloadCache, authority: Authority
     ) -> None:
