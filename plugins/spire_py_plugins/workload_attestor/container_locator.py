@@ -54,15 +54,16 @@ class Location:
 
 
 class ContainerLocator:
-    """Reads `/proc/<pid>/cgroup`, and only where that says nothing at all `/proc/<pid>/mountinfo`.
+    """Reads `/proc/<pid>/cgroup`, which the kernel writes.
 
-    The kernel writes the first. The second shows what the process has mounted, which it may choose:
-    a process that the first places anywhere must not be able to place itself elsewhere.
+    `mountinfo` may tell more, but it shows what a process has mounted, which anybody may choose. So
+    only this agent's own is consulted, and only for processes in this agent's own cgroup: what they
+    run in is this agent's container.
 
     Args:
         proc: where the host's `/proc` is mounted.
         pods: look for pods as well.
-        fall_back: consult mountinfo at all.
+        fall_back: consult mountinfo for this agent's own container.
         verbose: log each path that is looked at, at level debug.
     """
 
@@ -93,10 +94,9 @@ class ContainerLocator:
         """
         paths = self.cgroup_paths(pid)
         found = self._locate_in(paths)
-        if found.container_id or not self._fall_back or not all(map(_says_nothing, paths)):
+        if found.container_id or not self._fall_back or paths != self.cgroup_paths("self"):
             return found
-        # Whoever can mount makes this one as long as they like.
-        roots = await asyncio.to_thread(self._mount_roots, pid)
+        roots = await asyncio.to_thread(self._mount_roots)
         self._show("PID mount enumerated", roots)
         return self._locate_in(roots)
 
@@ -118,8 +118,8 @@ class ContainerLocator:
         self._show("PID cgroup enumerated", paths)
         return paths
 
-    def _mount_roots(self, pid: int) -> list[str]:
-        return _cgroup_mount_roots(self._read(pid, "mountinfo", _MAX_MOUNTINFO_BYTES))
+    def _mount_roots(self) -> list[str]:
+        return _cgroup_mount_roots(self._read("self", "mountinfo", _MAX_MOUNTINFO_BYTES))
 
     def _read(self, pid: int | str, name: str, most: int) -> str:
         """The file; empty where there is none, which ends in no selectors at all."""
@@ -187,11 +187,6 @@ def _only(values: Iterable[str], what: str) -> str:
     if len(different) > 1:
         raise FailedPrecondition(f'multiple {what} found ("{different[0]}", "{different[1]}")')
     return different[0] if different else ""
-
-
-def _says_nothing(path: str) -> bool:
-    """Whether a cgroup's path names no cgroup: the reader's own, or one above it."""
-    return all(segment in {"", ".."} for segment in path.split("/"))
 
 
 def _cgroup_paths(content: str) -> list[str]:

@@ -41,13 +41,21 @@ def v2(path: str) -> str:
 
 
 def process(proc: Path, *, cgroup: str | None = None, mountinfo: str | None = None) -> int:
-    folder = proc / "7"
+    _write(proc / "7", cgroup, mountinfo)
+    return 7
+
+
+def agent(proc: Path, *, cgroup: str | None = None, mountinfo: str | None = None) -> None:
+    """The process that looks."""
+    _write(proc / "self", cgroup, mountinfo)
+
+
+def _write(folder: Path, cgroup: str | None, mountinfo: str | None) -> None:
     folder.mkdir()
     if cgroup is not None:
         (folder / "cgroup").write_text(cgroup)
     if mountinfo is not None:
         (folder / "mountinfo").write_text(mountinfo)
-    return 7
 
 
 IN_POD = Location(ID, UID)
@@ -297,8 +305,7 @@ async def test_what_a_user_named_is_no_pod(
     tmp_path: Path, path: str, expected: Location, own: str | None
 ) -> None:
     if own is not None:
-        (tmp_path / "self").mkdir()
-        (tmp_path / "self" / "cgroup").write_text(v2(own))
+        agent(tmp_path, cgroup=v2(own))
     pid = process(tmp_path, cgroup=v2(path), mountinfo=mounts(mount(f"/../{OTHER_ID}")))
     assert await ContainerLocator(proc=tmp_path).locate(pid) == Location()
     without_pods = ContainerLocator(proc=tmp_path, pods=False)
@@ -309,8 +316,7 @@ async def test_what_a_user_named_is_no_pod(
 async def test_what_a_user_named_is_a_pod_to_the_users_own_agent(
     tmp_path: Path, path: str, expected: Location
 ) -> None:
-    (tmp_path / "self").mkdir()
-    (tmp_path / "self" / "cgroup").write_text(v2(f"{USERS_OWN}/kubelet.slice/agent"))
+    agent(tmp_path, cgroup=v2(f"{USERS_OWN}/kubelet.slice/agent"))
     pid = process(tmp_path, cgroup=v2(path))
     assert await ContainerLocator(proc=tmp_path).locate(pid) == expected
 
@@ -378,10 +384,12 @@ def mount(root: str, kind: str = "cgroup2") -> str:
         pytest.param(None, Location(), id="missing"),
     ],
 )
-async def test_mounts_count_where_cgroups_say_nothing(
+async def test_a_process_in_the_agents_own_cgroup_is_where_the_agents_mounts_say(
     tmp_path: Path, mountinfo: str | None, expected: Location
 ) -> None:
-    pid = process(tmp_path, cgroup=v2("/"), mountinfo=mountinfo)
+    agent(tmp_path, cgroup=v2("/"), mountinfo=mountinfo)
+    forged = mounts(mount(f"/kubepods/pod{OTHER_UID}/{OTHER_ID}"))
+    pid = process(tmp_path, cgroup=v2("/"), mountinfo=forged)
     assert await ContainerLocator(proc=tmp_path).locate(pid) == expected
 
 
@@ -393,30 +401,46 @@ async def test_mounts_count_where_cgroups_say_nothing(
         pytest.param(v2("/user.slice/user-1000.slice/session-2.scope"), Location(), id="user"),
         pytest.param("2:cpu:/\n1:name=systemd:/system.slice/cron.service\n", Location(), id="v1"),
         pytest.param(v2("/../../system.slice/cron.service"), Location(), id="seen from a pod"),
+        pytest.param(v2("/../.."), Location(), id="in the root cgroup, seen from a pod"),
+        pytest.param(v2("/"), Location(), id="in the root cgroup"),
+        pytest.param("", Location(), id="in no cgroup at all"),
     ],
 )
-async def test_forged_mounts_move_nobody(tmp_path: Path, cgroup: str, expected: Location) -> None:
+@pytest.mark.parametrize(
+    "own",
+    [
+        pytest.param("/system.slice/spire-agent.service", id="agent on the host"),
+        pytest.param("/init.scope", id="agent in a container"),
+        pytest.param("/", id="agent in the root cgroup, or that of its container"),
+    ],
+)
+async def test_forged_mounts_move_nobody(
+    tmp_path: Path, cgroup: str, expected: Location, own: str
+) -> None:
+    agent(tmp_path, cgroup=v2(own), mountinfo=mounts(mount("/")))
     forged = mounts(mount(f"/kubepods/pod{OTHER_UID}/{OTHER_ID}"))
     pid = process(tmp_path, cgroup=cgroup, mountinfo=forged)
     assert await ContainerLocator(proc=tmp_path).locate(pid) == expected
 
 
 async def test_mounts_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
-    forged = mounts(mount(f"/../{ID}"), mount(f"/../{OTHER_ID}"))
-    pid = process(tmp_path, cgroup=v2("/"), mountinfo=forged)
+    agent(tmp_path, cgroup=v2("/"), mountinfo=mounts(mount(f"/../{ID}"), mount(f"/../{OTHER_ID}")))
+    pid = process(tmp_path, cgroup=v2("/"))
     with pytest.raises(FailedPrecondition, match="multiple container IDs found"):
         await ContainerLocator(proc=tmp_path).locate(pid)
 
 
 async def test_mounts_do_not_count_where_that_is_switched_off(tmp_path: Path) -> None:
-    pid = process(tmp_path, cgroup=v2("/"), mountinfo=mounts(mount(f"/../{ID}")))
+    agent(tmp_path, cgroup=v2("/"), mountinfo=mounts(mount(f"/../{ID}")))
+    pid = process(tmp_path, cgroup=v2("/"))
     assert await ContainerLocator(proc=tmp_path, fall_back=False).locate(pid) == Location()
 
 
 @pytest.mark.parametrize("separator", ["\x0b", "\x1c", "\x85", "\u2028", "\r"])
 async def test_only_a_line_feed_begins_a_mount(tmp_path: Path, separator: str) -> None:
     forged = f"1 2 0:1 /a{separator}{mount(f'/../{ID}')} /x rw - tmpfs x rw\n"
-    pid = process(tmp_path, cgroup=v2("/"), mountinfo=forged)
+    agent(tmp_path, cgroup=v2("/"), mountinfo=forged)
+    pid = process(tmp_path, cgroup=v2("/"))
     assert await ContainerLocator(proc=tmp_path).locate(pid) == Location()
 
 
@@ -433,7 +457,8 @@ async def test_only_a_line_feed_begins_a_mount(tmp_path: Path, separator: str) -
 async def test_what_cannot_be_read_is_an_error(
     tmp_path: Path, cgroup: str, mountinfo: str | None, message: str
 ) -> None:
-    pid = process(tmp_path, cgroup=cgroup, mountinfo=mountinfo)
+    agent(tmp_path, cgroup=cgroup, mountinfo=mountinfo)
+    pid = process(tmp_path, cgroup=cgroup)
     with pytest.raises(Internal, match=message):
         await ContainerLocator(proc=tmp_path).locate(pid)
 
@@ -478,12 +503,13 @@ def test_any_text_is_located_or_refused(paths: list[str]) -> None:
 async def test_any_file_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, cgroup: bytes, mountinfo: bytes
 ) -> None:
-    folder = tmp_path_factory.mktemp("proc") / "7"
-    folder.mkdir()
-    (folder / "cgroup").write_bytes(cgroup)
-    (folder / "mountinfo").write_bytes(mountinfo)
+    proc = tmp_path_factory.mktemp("proc")
+    for name in ("7", "self"):
+        (proc / name).mkdir()
+        (proc / name / "cgroup").write_bytes(cgroup)
+        (proc / name / "mountinfo").write_bytes(mountinfo)
     try:
-        await ContainerLocator(proc=folder.parent).locate(7)
+        await ContainerLocator(proc=proc).locate(7)
     except SpireError as error:
         message = error.message
     else:
