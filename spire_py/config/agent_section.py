@@ -188,12 +188,16 @@ class AgentSection(LoggingKeys):
             return self.join_token
         try:
             with Path(self.join_token_file).open("rb") as file:
-                token = file.read(_MAX_TOKEN_BYTES).decode().strip()
+                token = file.read(_MAX_TOKEN_BYTES + 1).decode()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no text"
             raise FailedPrecondition(
                 f'unable to read join token file "{self.join_token_file}": {reason}'
             ) from error
-        if not token:
+        if len(token) > _MAX_TOKEN_BYTES:
+            raise FailedPrecondition(
+                f'join token file "{self.join_token_file}" is larger than {_MAX_TOKEN_BYTES} bytes'
+            )
+        if not token.strip():
             raise FailedPrecondition("join token file is empty")
-        return token
+        return token.strip()

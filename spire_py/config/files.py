@@ -21,6 +21,17 @@ class ConfigTree:
     body: Body
 
 
+def read_text(path: Path) -> str:
+    """The text of a configuration file; of one that is too large, no more than `parse` refuses.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is not in UTF-8.
+    """
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1).decode()
+
+
 def load(
     path: Path, expand_env: bool = False, environment: Mapping[str, str] | None = None
 ) -> ConfigTree:
@@ -36,8 +47,10 @@ def load(
         InvalidArgument: it cannot be read or parsed.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        text = read_text(path)
+        if expand_env:
+            text = expand(text, os.environ if environment is None else environment)
+        return ConfigTree(path, parse(text))
     except FileNotFoundError as error:
         raise NotFound(
             f"could not find config file {path.absolute()}: please use the -config flag"
@@ -46,11 +59,6 @@ def load(
         raise InvalidArgument(
             f'unable to read configuration at "{path}": {error.strerror}'
         ) from error
-    try:
-        text = content.decode()
-        if expand_env:
-            text = expand(text, os.environ if environment is None else environment)
-        return ConfigTree(path, parse(text))
     except UnicodeDecodeError as error:
         raise InvalidArgument(
             f'unable to decode configuration at "{path}": it is no text in UTF-8'

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from spire_py.config.files import read_text
 from spire_py.config.hcl import parse
 from spire_py.config.problems import ConfigWarning, Problem
 from spire_py.config.tree import Table, Value, is_block, merge
@@ -165,7 +166,7 @@ def _data(table: Table, title: str, line: int | None, problems: list[Problem]) -
     file = table.get("plugin_data_file")
     try:
         if isinstance(file, str) and file:
-            return parse(Path(file).read_text())
+            return parse(read_text(Path(file)))
         data = merge(table.get("plugin_data") or [])
         if data.line is None:
             data.line = line

@@ -417,6 +417,9 @@ def test_join_token_is_read_from_its_file(tmp_path: Path) -> None:
     agent = read(f'join_token_file = "{file}"').agent
     with pytest.raises(FailedPrecondition, match="unable to read join token file"):
         agent.read_join_token()
+    file.write_text("x" * 1025)
+    with pytest.raises(FailedPrecondition, match="larger than 1024 bytes"):
+        agent.read_join_token()
     file.write_text("  \n")
     with pytest.raises(FailedPrecondition, match="join token file is empty"):
         agent.read_join_token()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,6 +89,25 @@ def test_data_may_lie_in_a_file(tmp_path: Path) -> None:
         f'plugins {{ KeyManager "disk" {{ plugin_data_file = "{tmp_path}/data" }} }}'
     )
     assert (plugin.data, problems) == ({"keys_path": "k"}, [])
+
+
+def test_data_in_a_file_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text('keys_path = "schlüssel"', encoding="utf-8")
+    text = f'plugins {{ KeyManager "disk" {{ plugin_data_file = "{tmp_path}/data" }} }}'
+    program = (
+        "import sys; from tests.unit.config.test_plugins import read; "
+        "print(ascii(read(sys.argv[1])[0][0].data))"
+    )
+    done = subprocess.run(
+        (sys.executable, "-X", "utf8=0", "-c", program, text),
+        env={**os.environ, "LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "{'keys_path': 'schl\\xfcssel'}\n"
 
 
 @pytest.mark.parametrize(
