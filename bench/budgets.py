@@ -107,6 +107,13 @@ FIGURES = (
     Figure("fetch-x509.kept", "FetchX509SVID, kept connection", "CPU-ms", Times(1.0), Times(0.5)),
     Figure("jwt.fetch", "FetchJWTSVID, cached", "CPU-ms", Times(1.0), Times(0.5)),
     Figure("jwt.validate", "ValidateJWTSVID", "CPU-ms", Times(1.0), Times(0.5)),
+    Figure("pod.first", "first call from a pod → its SVID, 250 pods", "s"),
+    Figure("pod.cold", "FetchX509SVID in a pod, 250 pods, kubelet asked", "CPU-ms"),
+    Figure("pod.warm", "FetchX509SVID in a pod, pod list at hand", "CPU-ms"),
+    Figure("pod.250-private", "private memory, agent, 250 pods", "MiB"),
+    Figure("pod.250-peak", "peak of resident memory, agent, 250 pods", "MiB"),
+    Figure("pod.500-private", "private memory, agent, 500 pods", "MiB"),
+    Figure("pod.500-peak", "peak of resident memory, agent, 500 pods", "MiB"),
     Figure("fan-out", "an update to 1,000 streams, per stream", "CPU-ms", Times(1.0), Times(0.3)),
     Figure(
         "memory.server", "private memory, server, 10,000 entries", "MiB", Times(1.2), Times(1.0)

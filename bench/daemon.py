@@ -27,3 +27,9 @@ class Usage:
         text = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         lines = (line.split() for line in text.splitlines() if line.startswith("Private_"))
         return sum(int(words[1]) for words in lines) * 1024
+
+    def peak_bytes(self) -> int:
+        """The most memory it ever had resident, what it shares with others included."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+        return int(peak) * 1024

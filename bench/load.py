@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -32,11 +33,17 @@ def program() -> Path:
 
 
 class Load:
-    """One run of it. It tells its state line by line and waits for us where we measure."""
+    """One run of it. It tells its state line by line and waits for us where we measure.
 
-    def __init__(self, words: Sequence[str]) -> None:
+    `first` are words of a shell that its process runs before, such as to enter a cgroup.
+    """
+
+    def __init__(self, words: Sequence[str], *, first: str = "") -> None:
+        command = [str(program()), "-pause", *words]
+        if first:
+            command = ["sh", "-c", f"{first} && exec {shlex.join(command)}"]
         self._popen = subprocess.Popen(
-            [program(), "-pause", *words],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -82,9 +89,9 @@ class Load:
 
 
 @contextmanager
-def load(op: str, *words: object) -> Iterator[Load]:
+def load(op: str, *words: object, first: str = "") -> Iterator[Load]:
     """Start it for one operation; it ends with the block."""
-    running = Load(("-op", op, *map(str, words)))
+    running = Load(("-op", op, *map(str, words)), first=first)
     try:
         yield running
     finally:

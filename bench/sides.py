@@ -45,6 +45,8 @@ class Scene:
     stack: Stack
     server: Usage
     agent: Usage | None = None
+    load_starts_with: str = ""
+    """Words of a shell by which the load generator places itself somewhere first."""
 
     @property
     def identity(self) -> Path:
@@ -67,7 +69,7 @@ class Scene:
             *("-agent-socket", self.stack.agent_socket),
             *("-identity", self.identity),
         )
-        with load(op, *places, *words) as running:
+        with load(op, *places, *words, first=self.load_starts_with) as running:
             yield running
 
     def cpu_ms(self, usage: Usage, op: str, *words: object) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from bench.rows import calls, commands, idle, start, streams
+from bench.rows import calls, commands, idle, pods, start, streams
 from bench.sides import Sides
 
 Sample = tuple[str, str, float]
@@ -32,6 +32,7 @@ ROWS: Mapping[str, Row] = {
     "attest": Row(calls.attest),
     "fetch-x509": Row(calls.fetch_x509),
     "jwt": Row(calls.jwt),
+    "pod": Row(pods.measure),
     "authorized": Row(calls.authorized),
     "sync": Row(calls.sync),
     "create": Row(calls.create),

@@ -25,6 +25,7 @@ class FakeKubelet:
         refusal: status and text of every answer; None for none.
         body: pieces that are sent instead of the pods; None for the pods.
         headers: more of them.
+        keeps_connections: as real ones do; then its clients must be gone before it ends.
         may_answer: an answer waits until this is set.
         asked: the authorization of each request.
     """
@@ -38,6 +39,7 @@ class FakeKubelet:
         self.refusal: tuple[int, str] | None = None
         self.body: Iterable[bytes] | None = None
         self.headers: dict[str, str] = {}
+        self.keeps_connections = False
         self.may_answer = threading.Event()
         self.may_answer.set()
         self.asked: list[str] = []
@@ -124,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.kubelet.answer(self)
         # The kubelet keeps connections; here, one that is open would keep the test from ending.
-        self.close_connection = True
+        self.close_connection = not self.server.kubelet.keeps_connections
 
     def user(self) -> str:
         """The common name of the client's certificate."""
@@ -144,7 +146,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
-        self.send_header("Connection", "close")
+        if not self.server.kubelet.keeps_connections:
+            self.send_header("Connection", "close")
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
