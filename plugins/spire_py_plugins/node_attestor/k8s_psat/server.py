@@ -34,6 +34,7 @@ from spire_py_plugins.node_attestor.k8s_psat.review import (
 )
 
 _MAX_SHOWN = 253
+_MAX_ERROR = 2000
 
 
 class K8sPsatServer(ServerNodeAttestor):
@@ -54,7 +55,13 @@ class K8sPsatServer(ServerNodeAttestor):
             # Whoever can connect may say anything, which goes into the log.
             shown = _quote(presented.cluster[:_MAX_SHOWN])
             raise InvalidArgument(f"not configured for cluster {shown}")
-        return await cluster.attest(presented.token)
+        try:
+            return await cluster.attest(presented.token)
+        except SpireError as error:
+            if len(error.message) <= _MAX_ERROR:
+                raise
+            # An API server's words, which are as long as it likes.
+            raise type(error)(f"{error.message[:_MAX_ERROR]}…") from error
 
     async def check_surroundings(self) -> Sequence[str]:
         return [

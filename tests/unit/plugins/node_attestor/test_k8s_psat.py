@@ -336,6 +336,23 @@ async def test_a_review_that_does_not_tell_enough_is_refused(
     assert caught.value.message == message
 
 
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param({"error": "x" * 1_000_000}, id="error"),
+        pytest.param(_status(audiences=["x" * 1_000_000]), id="audiences"),
+        pytest.param(_status(user=_user("x" * 1_000_000)), id="user"),
+    ],
+)
+async def test_an_api_servers_words_are_cut(
+    cluster: FakeKubernetes, make_server: MakeServer, status: Any
+) -> None:
+    cluster.api.review_overrides = status
+    with pytest.raises(Internal) as caught:
+        await attest(make_server(), "token")
+    assert len(caught.value.message) <= 2001
+
+
 async def test_authenticated_must_be_true(
     cluster: FakeKubernetes, pod: dict[str, Any], make_server: MakeServer
 ) -> None:
