@@ -11,12 +11,15 @@ from spire_py.errors import Internal, SpireError, Unauthenticated, Unavailable
 from spire_py.model.selector import Selector
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.telemetry.logs import LogLevel, get_logger
+from spire_py.telemetry.repeated import RepeatedFailures
 from spire_py.transport.peer import UnixPeer, check_process
 
 log = get_logger("workload_attestor")
 
 MAX_DURATION = timedelta(seconds=60)
 """The longest an attestation takes: kubelet is asked for half a minute."""
+
+_UNSEEN = "Caller cannot be attested: the agent's pod needs hostPID: true"
 
 
 class WorkloadAttestation:
@@ -33,6 +36,7 @@ class WorkloadAttestation:
         max_duration: timedelta = MAX_DURATION,
     ) -> None:
         self._attestors = attestors
+        self._unseen = RepeatedFailures(log)
         self._max_duration_seconds = max_duration.total_seconds()
 
     async def attest(self, peer: UnixPeer) -> frozenset[Selector]:
@@ -45,6 +49,9 @@ class WorkloadAttestation:
             Unauthenticated: the process ended, or is not its user's own.
             Unavailable: all attestors failed.
         """
+        if not peer.pid:
+            # The kernel has no number for a process that our PID namespace does not hold.
+            self._unseen.failed(_UNSEEN, Unauthenticated("caller's process has no pid here"))
         _check(peer)
         selectors = await self.attest_pid(peer.pid)
         _check(peer)

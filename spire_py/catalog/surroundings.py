@@ -73,3 +73,7 @@ async def _ask(plugin: Made) -> tuple[str, ...]:
         return (f"what it needs does not answer within {_MOST_SECONDS:.0f} seconds",)
     except SpireError as error:
         return (error.message,)
+    except Exception as error:
+        # A plugin's fault, and anybody may write plugins: the daemon knows nothing of it.
+        log.exception("surroundings_cannot_be_checked", error=str(error))
+        return (f"what it needs cannot be found out: {type(error).__name__}",)

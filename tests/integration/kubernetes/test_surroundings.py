@@ -269,6 +269,14 @@ def test_an_engine_that_does_not_run(node: Node) -> None:
     )
 
 
+def test_a_system_bus_that_is_not_mounted(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={node.folder}/bus")
+    node.add_attestor("systemd", "")
+    node.assert_told("WorkloadAttestor systemd", "failed to open dbus connection: ")
+    (shown,) = told(node.health_port, "WorkloadAttestor systemd")
+    assert "the host's system bus, in a pod mounted" in shown
+
+
 def test_the_volume_of_the_node_attestors_token(node: Node) -> None:
     path = node.folder / "tokens" / "spire-agent"
     node.stack.agent_attestor = f"""

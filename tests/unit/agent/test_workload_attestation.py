@@ -80,6 +80,18 @@ async def test_one_that_hangs_is_given_up() -> None:
     assert await attestation.attest(myself()) == selectors("unix:uid:1")
 
 
+async def test_a_caller_whom_the_agent_cannot_see_is_refused_and_told_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    attestor = FakeWorkloadAttestor("unix:uid:1")
+    attestation = WorkloadAttestation({"unix": attestor})
+    for _ in range(5):
+        with pytest.raises(Unauthenticated):
+            await attestation.attest(UnixPeer(pid=0, uid=os.geteuid(), gid=os.getegid()))
+    assert attestor.asked == []
+    assert capsys.readouterr().out.count("the agent's pod needs hostPID: true") == 3
+
+
 @pytest.mark.parametrize("count", [1, 2])
 async def test_when_all_fail_nothing_is_known(count: int) -> None:
     attestation = WorkloadAttestation({f"attestor {number}": failing() for number in range(count)})

@@ -36,6 +36,11 @@ class Broken(Plugin):
         raise FailedPrecondition("nothing can be found out")
 
 
+class Faulty(Plugin):
+    async def check_surroundings(self) -> Sequence[str]:
+        raise KeyError("a fault of the plugin")
+
+
 class Hanging(Needy):
     async def check_surroundings(self) -> Sequence[str]:
         await asyncio.Event().wait()
@@ -96,11 +101,14 @@ async def test_who_lacks_nothing_is_asked_once() -> None:
 
 async def test_one_that_hangs_or_cannot_tell_keeps_no_other_from_being_asked() -> None:
     clock, plugin = FakeClock(), Needy()
-    plugins = [made(Hanging(), "a"), made(Broken(), "b"), made(plugin, "c")]
+    plugins = [made(Hanging(), "a"), made(Broken(), "b"), made(Faulty(), "c"), made(plugin, "d")]
     surroundings = Surroundings(plugins, clock=clock)
     task = asyncio.create_task(surroundings.run())
-    await clock.sleepers(1)
+    await clock.sleepers(2)
     assert plugin.asked == 1
-    assert surroundings.missing() == {"WorkloadAttestor b": ("nothing can be found out",)}
+    assert surroundings.missing() == {
+        "WorkloadAttestor b": ("nothing can be found out",),
+        "WorkloadAttestor c": ("what it needs cannot be found out: KeyError",),
+    }
     task.cancel()
     await asyncio.wait((task,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from jeepney import DBusAddress, new_method_call
@@ -55,6 +55,15 @@ class SystemdWorkloadAttestor(WorkloadAttestor):
             raise Internal(f"failed to get unit by pid {pid}: {error.message}") from error
         except Unavailable as error:
             raise Internal(f"failed to open dbus connection: {error.message}") from error
+
+    async def check_surroundings(self) -> Sequence[str]:
+        try:
+            # Of systemd's processes, itself is the one that is always there.
+            await self.attest(1)
+        except Internal as error:
+            needed = "the host's system bus, in a pod mounted, and hostPID: true"
+            return [f"{error.message}; the agent needs {needed}"]
+        return ()
 
     async def aclose(self) -> None:
         self._bus.close()

@@ -77,6 +77,16 @@ async def test_a_process_has_its_units_selectors(
 
 
 @needs_bus
+async def test_a_systemd_that_knows_itself_lacks_nothing(
+    systemd: FakeSystemd, attestor: SystemdWorkloadAttestor
+) -> None:
+    (told,) = await attestor.check_surroundings()
+    assert told.startswith("failed to get unit by pid 1: ")
+    systemd.units[1] = ("init.scope", "")
+    assert await attestor.check_surroundings() == ()
+
+
+@needs_bus
 async def test_a_process_without_a_unit_is_an_error(
     systemd: FakeSystemd, attestor: SystemdWorkloadAttestor
 ) -> None:
