@@ -70,7 +70,7 @@ class DockerWorkloadAttestor(WorkloadAttestor):
                 (settings.docker_socket, self._docker()),
                 (settings.podman_socket, Engine(settings.podman_socket)),
             )
-            if socket.exists()
+            if _is_there(socket)
         ]
         if not engines and not self._has_podman_of_user():
             # Of the sockets that are not there, Docker's is the one that most look for.
@@ -127,6 +127,14 @@ class DockerWorkloadAttestor(WorkloadAttestor):
                 log.debug("Container engine does not answer; will retry", error=error.message)
                 await self._clock.sleep(wait)
         return await engine.fetch_container(container_id)
+
+
+def _is_there(socket: Path) -> bool:
+    """Whether it can be seen; not in a folder that is closed to this agent."""
+    try:
+        return socket.exists()
+    except OSError:
+        return False
 
 
 def _check_user(paths: Sequence[str], socket: Path) -> None:

@@ -380,6 +380,16 @@ def test_the_guides_matchers_are_taken_with_a_warning() -> None:
     ]
 
 
+async def test_a_socket_that_cannot_be_looked_at_hides_no_other(
+    folder: Path, engine: FakeEngine
+) -> None:
+    # As root may look everywhere, a name that is too long stands in for a closed folder.
+    closed = {"podman_socket_path": f"unix://{folder}/{'x' * 300}/podman.sock"}
+    missing = await attestor(folder, "/", **closed).check_surroundings()
+    assert not any("podman" in each for each in missing)
+    assert engine.asked
+
+
 async def test_nothing_is_opened_when_it_is_configured() -> None:
     plugin = docker.configure({"docker_socket_path": "unix:///none.sock"}, context())
     assert isinstance(plugin, DockerWorkloadAttestor)
