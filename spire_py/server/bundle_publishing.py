@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Protocol
 
-from spire_py.errors import FailedPrecondition, SpireError, Unavailable
+from spire_py.errors import FailedPrecondition, Internal, SpireError, Unavailable
 from spire_py.plugin_api.bundle_sink import BundleSink, BundleTarget
 from spire_py.runtime.backoff import Backoff
 from spire_py.runtime.clock import Clock
@@ -191,7 +191,7 @@ class _Keeper:
             try:
                 async with asyncio.timeout(_MOST_SECONDS):
                     written = await self._target.publish(self._source.load)
-            except (SpireError, TimeoutError) as error:
+            except Exception as error:
                 self._log.failed(_told(error))
                 await first_of(
                     self._clock.sleep(self._retries.next()),
@@ -238,19 +238,23 @@ class _Change:
     async def wait(self) -> None:
         try:
             await self._target.wait_for_change()
-        except SpireError as error:
+        except Exception as error:
             self.unwatched = True
-            self._log.unwatched(error)
+            self._log.unwatched(_told(error))
             await asyncio.Event().wait()
         self.noticed = True
         self._log.changed()
         await self._clock.sleep(self._settling.next())
 
 
-def _told(error: SpireError | TimeoutError) -> SpireError:
+def _told(error: Exception) -> SpireError:
     if isinstance(error, SpireError):
         return error
-    return Unavailable(f"not done within {_MOST_SECONDS:.0f} seconds")
+    if isinstance(error, TimeoutError):
+        return Unavailable(f"not done within {_MOST_SECONDS:.0f} seconds")
+    # A plugin's fault, and anybody may write plugins: other copies know nothing of it.
+    log.exception("bundle_target_has_a_fault", error=str(error))
+    return Internal(f"the plugin has a fault: {type(error).__name__}")
 
 
 def _spread(wait: timedelta) -> timedelta:

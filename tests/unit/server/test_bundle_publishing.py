@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from spire_py.errors import PermissionDenied, SpireError, Unavailable
+from spire_py.errors import PermissionDenied, Unavailable
 from spire_py.plugin_api.bundle_sink import BundleSink, BundleTarget, LoadBundle
 from spire_py.runtime.watch import Watch
 from spire_py.server.bundle_publishing import BundlePublishing
@@ -29,8 +29,8 @@ class Place(BundleTarget):
     def __init__(self, name: str) -> None:
         self._name = name
         self.copy: Bundle | None = None
-        self.error: SpireError | None = None
-        self.watch_error: SpireError | None = None
+        self.error: Exception | None = None
+        self.watch_error: Exception | None = None
         self.calls = 0
         self.touched = asyncio.Event()
 
@@ -265,3 +265,16 @@ async def test_without_a_bundle_nothing_is_published(
         store.write(1)
         await clock.advance(timedelta())
         assert place.copy == store.bundle
+
+
+async def test_a_plugin_with_a_fault_takes_nobody_along(
+    store: Store, clock: FakeClock, output: io.StringIO
+) -> None:
+    faulty, unwatched, good = Place("faulty"), Place("unwatched"), Place("good")
+    faulty.error, unwatched.watch_error = ZeroDivisionError(), ZeroDivisionError()
+    async with publishing(store, clock, {"a": Sink(faulty), "b": Sink(unwatched, good)}):
+        assert good.copy == unwatched.copy == store.bundle
+        faulty.error = None
+        await clock.advance(timedelta(minutes=2))
+        assert faulty.copy == store.bundle
+    assert "the plugin has a fault: ZeroDivisionError" in output.getvalue()
