@@ -321,6 +321,49 @@ def test_a_right_of_the_server(tmp_path: Path, denied: tuple[str, str]) -> None:
         assert "plugins" not in health(port, "ready")[1]
 
 
+def test_rights_of_what_publishes_the_bundle(tmp_path: Path) -> None:
+    port = free_port()
+    with FakeKubernetes() as cluster:
+        cluster.add_namespace("spire")
+        kubeconfig = cluster.write_kubeconfig(tmp_path / "kubeconfig")
+        plugins = f"""
+            Notifier "k8sbundle" {{ plugin_data {{
+                kube_config_file_path = "{kubeconfig}"
+                webhook_label = "example.org/inject"
+                api_service_label = "example.org/inject"
+            }} }}
+            BundlePublisher "k8s_configmap" {{ plugin_data {{ clusters = {{ "demo" = {{
+                configmap_name = "spire-bundle"
+                configmap_key = "bundle.spiffe"
+                namespace = "spire"
+                kubeconfig_path = "{kubeconfig}"
+                format = "spiffe"
+            }} }} }} }}
+        """
+        denied = {
+            ("patch", "configmaps"),
+            ("watch", "mutatingwebhookconfigurations"),
+            ("list", "validatingwebhookconfigurations"),
+            ("patch", "apiservices"),
+        }
+        cluster.rules.denied |= denied
+        with new_stack(server_plugins=plugins, server_more=health_listener(port)) as stack:
+            server = stack.start_server()
+            server.wait_for(MISSING, count=len(denied) + 1)
+            server.wait_for("Serving health checks")
+            status, body = health(port, "ready")
+            assert status == 200
+            by_notifier = " ".join(body["plugins"]["Notifier k8sbundle"])
+            for verb, plural in denied:
+                assert f'resources: ["{plural}"]' in by_notifier
+                assert f'verbs: ["{verb}"]' in by_notifier
+            by_publisher = " ".join(body["plugins"]["BundlePublisher k8s_configmap"])
+            assert 'resources: ["configmaps"]' in by_publisher
+            cluster.rules.denied.clear()
+            server.wait_for(FOUND, count=len(denied) + 1)
+            assert "plugins" not in health(port, "ready")[1]
+
+
 @contextmanager
 def server_in_a_cluster(folder: Path) -> Iterator[tuple[FakeKubernetes, Stack, int]]:
     port = free_port()
