@@ -46,7 +46,7 @@ def _check_plain(name: str) -> None:
         raise InvalidArgument(f"idna error\nidna: disallowed rune U+{ord(found.group()):04X}")
     for label in name.split("."):
         if not _is_label(label):
-            raise InvalidArgument(f'idna error\nidna: invalid label "{label}"')
+            raise InvalidArgument(f'idna error\nidna: invalid label "{label or name}"')
     if len(name) > _MAX_NAME_LENGTH:
         raise InvalidArgument(f'idna error\nidna: invalid label "{name}"')
 

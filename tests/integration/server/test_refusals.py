@@ -355,8 +355,9 @@ async def test_a_bad_update_changes_nothing(server: RunningServer) -> None:
             entries=[
                 entry(id=entry_id, spiffe_id=pb_id("/spire/x")),
                 types_pb2.Entry(id="nobody", hint="x"),
+                entry(id="nobody", x509_svid_ttl=-1),
             ],
-            input_mask=types_pb2.EntryMask(spiffe_id=True, hint=True),
+            input_mask=types_pb2.EntryMask(spiffe_id=True, hint=True, x509_svid_ttl=True),
         ),
         entry_pb2.BatchUpdateEntryResponse,
     )
@@ -364,6 +365,10 @@ async def test_a_bad_update_changes_nothing(server: RunningServer) -> None:
         "failed to convert entry: invalid spiffe ID: "
     )
     assert response.results[1].status.code == INVALID
+    assert response.results[2].status.message == (
+        "failed to update entry: datastore-validation: invalid registration entry: "
+        "X509SvidTtl is not set"
+    )
     shown = await server.call(
         ENTRY + "GetEntry", entry_pb2.GetEntryRequest(id=entry_id), types_pb2.Entry
     )

@@ -61,6 +61,15 @@ def _check_ids_and_ttls(entry: Entry) -> None:
     for name, spiffe_id in (("SPIFFE ID", entry.spiffe_id), ("parent ID", entry.parent_id)):
         if len(str(spiffe_id)) > MAX_ID_BYTES:
             raise _invalid(f"{name} is longer than {MAX_ID_BYTES} bytes")
+    check_ttls(entry)
+
+
+def check_ttls(entry: Entry) -> None:
+    """Check what an entry says of lifetimes.
+
+    Raises:
+        InvalidArgument: it is not acceptable.
+    """
     for name, ttl in (("X509SvidTtl", entry.x509_svid_ttl), ("JwtSvidTtl", entry.jwt_svid_ttl)):
         if not 0 <= ttl.total_seconds() <= _MAX_TTL_SECONDS:
             raise _invalid(f"{name} is not set")

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from spire_py.errors import Internal
 from spire_py.model.entry import Entry, time_to_seconds
 from spire_py.server.datastore.sql import schema
-from spire_py.server.datastore.sql.entry_checks import check_changed
+from spire_py.server.datastore.sql.entry_checks import check_changed, check_ttls
 from spire_py.server.datastore.sql.entry_rows import build_entries, select_entries
 from spire_py.server.datastore.sql.errors import not_found
 from spire_py.server.datastore.sql.store import add_events, chunks
@@ -67,6 +67,7 @@ def update_entry(
         InvalidArgument: what it would become is not acceptable.
         Internal: a trust domain it is to federate with has no bundle.
     """
+    check_ttls(entry)
     row = connection.execute(
         select_entries().where(_ENTRIES.entry_id == entry.id).with_for_update()
     ).first()
