@@ -161,7 +161,7 @@ def docker_engine(program: Path) -> Iterator[Engine]:
             _engine(socket, parent) as engine,
         ):
             yield engine
-        _assert_nothing_is_mounted(folder)
+        _unmount_all(folder)
 
 
 def _containerd_configuration(folder: Path, socket: Path) -> str:
@@ -211,7 +211,7 @@ def podman_engine(program: Path) -> Iterator[Engine]:
             _engine(socket, parent) as engine,
         ):
             yield engine
-        _assert_nothing_is_mounted(folder)
+        _unmount_all(folder)
 
 
 @contextmanager
@@ -244,15 +244,22 @@ def _engine(socket: Path, parent: str) -> Iterator[Engine]:
             engine.remove_all()
 
 
-def _assert_nothing_is_mounted(folder: Path) -> None:
-    assert str(folder) not in Path("/proc/self/mounts").read_text()
+def _mounts() -> list[tuple[Path, str]]:
+    """Where something is mounted, and its kind."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return [(Path(where), kind) for _, where, kind, *_ in (line.split(" ") for line in lines)]
+
+
+def _unmount_all(folder: Path) -> None:
+    """Docker's engine leaves its own network namespace mounted."""
+    for where, _ in reversed(_mounts()):
+        if where.is_relative_to(folder):
+            subprocess.run(["umount", where], check=True)
 
 
 def hierarchies() -> list[Path]:
     """Where the machine's cgroups are mounted."""
-    lines = Path("/proc/self/mounts").read_text().splitlines()
-    mounts = [line.split(" ") for line in lines]
-    return [Path(where) for _, where, kind, *_ in mounts if kind in {"cgroup", "cgroup2"}]
+    return [where for where, kind in _mounts() if kind in {"cgroup", "cgroup2"}]
 
 
 @contextmanager
