@@ -48,14 +48,16 @@ class KubeletLimits:
 
     Attributes:
         seconds: from the start of the connection to the end of the answer.
-        answer_bytes: of it all.
-        pod_characters: of a pod in it; API servers store none above 1.5 MB.
+        answer_bytes: of it all. It is read in pieces and costs no memory, and a tenant who may fill
+            a node with pods of the largest size must not keep the others' from being found.
+        pod_characters: of a pod in it; API servers store none above 1.5 MB, of which Go may write
+            each character as six.
         pods: in it.
     """
 
     seconds: float = 10.0
-    answer_bytes: int = 64 * 1024 * 1024
-    pod_characters: int = 4 * 1024 * 1024
+    answer_bytes: int = 512 * 1024 * 1024
+    pod_characters: int = 12 * 1024 * 1024
     pods: int = 10_000
 
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from spire_py.errors import InvalidArgument
 
+_MAX_CHARACTERS = 256 * 1024
+"""Of all that is kept of a pod: some 2 KB in earnest."""
+
 _OVER = frozenset({"Failed", "Succeeded"})
 
 
@@ -56,7 +59,7 @@ def parse_pod(document: Any) -> Pod | None:
     """Read a pod; None where all its containers have ended for good.
 
     Raises:
-        InvalidArgument: it is malformed, or has no UID.
+        InvalidArgument: it is malformed, has no UID, or too much of anything.
     """
     pod = _Fields(document)
     metadata, spec, status = pod.object("metadata"), pod.object("spec"), pod.object("status")
@@ -65,7 +68,7 @@ def parse_pod(document: Any) -> Pod | None:
     uid = metadata.text("uid")
     if not uid:
         raise InvalidArgument("pod has no UID")
-    return Pod(
+    read = Pod(
         uid=uid,
         name=metadata.text("name"),
         namespace=metadata.text("namespace"),
@@ -76,6 +79,22 @@ def parse_pod(document: Any) -> Pod | None:
         containers=tuple(map(_container, status.objects("containerStatuses"))),
         init_containers=tuple(map(_container, status.objects("initContainerStatuses"))),
     )
+    if _size(read) > _MAX_CHARACTERS:
+        raise InvalidArgument(f"pod {_shown(uid)} has labels, owners or containers without number")
+    return read
+
+
+def _size(pod: Pod) -> int:
+    """About how many characters are kept of a pod."""
+    parts = (
+        *pod.labels,
+        *((each.kind, each.name, each.uid) for each in pod.owners),
+        *(
+            (each.name, each.image, each.image_id, each.id)
+            for each in (*pod.containers, *pod.init_containers)
+        ),
+    )
+    return len(pod.name) + sum(100 + sum(map(len, part)) for part in parts)
 
 
 def _owner(owner: _Fields) -> Owner:

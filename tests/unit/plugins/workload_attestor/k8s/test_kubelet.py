@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -242,6 +243,22 @@ async def test_an_endless_answer_costs_little(
     error = await refusal(settings, KubeletLimits(answer_bytes=2_000_000))
     assert error.message == "invalid kubelet response: longer than 2000000 bytes"
     assert sent < 1000
+
+
+async def test_a_tenants_largest_pods_hide_nobody_elses(
+    kubelet: FakeKubelet, settings: KubeletSettings
+) -> None:
+    largest = pod("fat", ID, annotations={"a": "x" * 1_400_000})
+    # As Go writes 1.4 MB of `<`.
+    escaped = json.dumps(pod("escaped", ID, annotations={"a": "<"})).replace(
+        "<", "\\u003c" * 1_400_000
+    )
+    items = [*[json.dumps(largest)] * 50, escaped, *map(json.dumps, kubelet.pods)]
+    text = f'{{"items": [{",".join(items)}]}}'.encode()
+    kubelet.body = [text[start : start + 65536] for start in range(0, len(text), 65536)]
+    client = Kubelet(settings, clock=FakeClock(), limits=KubeletLimits(seconds=100.0))
+    async with aclosing(client):
+        assert list(await client.fetch_pods()) == ["fat", "escaped", "uid-1"]
 
 
 async def test_too_many_pods_are_refused(kubelet: FakeKubelet, settings: KubeletSettings) -> None:

@@ -61,6 +61,19 @@ def test_annotations_without_number_are_not_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param({"labels": {"a": "x" * 300_000}}, id="a long label"),
+        pytest.param({"labels": {f"{n}": "" for n in range(10_000)}}, id="many labels"),
+        pytest.param({"ownerReferences": [{"kind": "x"}] * 10_000}, id="many owners"),
+    ],
+)
+def test_a_pod_that_would_fill_the_memory_is_refused(metadata: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="without number"):
+        parse_pod(pod("uid", **metadata))
+
+
+@pytest.mark.parametrize(
     ("text", "container_id"),
     [
         pytest.param("containerd://abc", "abc", id="containerd"),
