@@ -18,15 +18,15 @@ from spire_py._proto.spire.agent import debug_pb2
 from spire_py._proto.spire.api.agent import logger_pb2
 from spire_py._proto.spire_py import explain_pb2
 from spire_py.agent.api.caller import CallerAttestor, Callers, require_security_header
-from spire_py.agent.api.debug import DebugAPI
+from spire_py.agent.api.debug import DebugServicer
 from spire_py.agent.api.early import EarlyServices
-from spire_py.agent.api.explain import ExplainAPI
-from spire_py.agent.api.health import HealthAPI
-from spire_py.agent.api.logger import LoggerAPI
+from spire_py.agent.api.explain import ExplainServicer
+from spire_py.agent.api.health import HealthServicer
+from spire_py.agent.api.logger import LoggerServicer
 from spire_py.agent.api.reflection import reflection_services
-from spire_py.agent.api.sds import SecretDiscovery
+from spire_py.agent.api.sds import SecretDiscoveryServicer
 from spire_py.agent.api.secrets import SecretNames
-from spire_py.agent.api.workload import JWTSVIDs, WorkloadAPI, Workloads
+from spire_py.agent.api.workload import JWTSVIDs, Workloads, WorkloadServicer
 from spire_py.agent.health import WorkloadAPIProbe
 from spire_py.agent.rate_limits import RateLimits
 from spire_py.agent.socket_aliases import link_aliases, make_way
@@ -63,17 +63,17 @@ def agent_services(
     attestor: CallerAttestor,
     jwt_svids: JWTSVIDs,
     probe: WorkloadAPIProbe,
-    explain: ExplainAPI,
+    explain: ExplainServicer,
     clock: Clock,
 ) -> list[Service]:
     """The services of the public socket, as configured."""
     callers = Callers(attestor=attestor, limits=RateLimits(_limits(config), clock))
     services = [
-        Service(_HEALTH.services_by_name["Health"], HealthAPI(healthy=probe.is_healthy)),
+        Service(_HEALTH.services_by_name["Health"], HealthServicer(healthy=probe.is_healthy)),
         Service(_EXPLAIN.services_by_name["Explain"], explain),
     ]
     if not config.disable_workload_api:
-        api = WorkloadAPI(
+        api = WorkloadServicer(
             workloads=workloads,
             callers=callers,
             jwt_svids=jwt_svids,
@@ -85,7 +85,7 @@ def agent_services(
         )
         services.append(Service(_WORKLOAD_API.services_by_name["SpiffeWorkloadAPI"], api))
     if not config.disable_sds_api:
-        sds = SecretDiscovery(
+        sds = SecretDiscoveryServicer(
             workloads=workloads,
             callers=callers,
             names=SecretNames(
@@ -134,7 +134,7 @@ async def open_endpoints(config: AgentSection) -> AsyncIterator[Serving]:
         yield _serving_nothing
         return
     early = EarlyServices(_early_descriptors(config))
-    health = Service(_HEALTH.services_by_name["Health"], HealthAPI(healthy=_not_yet))
+    health = Service(_HEALTH.services_by_name["Health"], HealthServicer(healthy=_not_yet))
     server = Server([health, *early.services], authorize=require_security_header)
     path = Path(config.socket_path)
     names = _API_NAMES[not config.disable_workload_api, not config.disable_sds_api]
@@ -188,7 +188,7 @@ async def _not_yet() -> bool:
 
 @asynccontextmanager
 async def serve_admin(
-    config: AgentSection, debug: DebugAPI, logger: LoggerAPI
+    config: AgentSection, debug: DebugServicer, logger: LoggerServicer
 ) -> AsyncIterator[None]:
     """Listen on the admin socket, where one is configured, for as long as the context is open.
 

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from spire_py.agent.agent_svid import AgentSVID, IssuedSVID, SVIDKeeper
-from spire_py.agent.api.debug import AgentFacts, DebugAPI
-from spire_py.agent.api.explain import ExplainAPI
-from spire_py.agent.api.logger import LoggerAPI
+from spire_py.agent.api.debug import AgentFacts, DebugServicer
+from spire_py.agent.api.explain import ExplainServicer
+from spire_py.agent.api.logger import LoggerServicer
 from spire_py.agent.attestation import Reattestation
 from spire_py.agent.bootstrap import Bootstrap, FirstIdentity, join_token_or, store_identity
 from spire_py.agent.change_listener import ChangeListener
@@ -194,7 +194,7 @@ class Agent:
                 self._config,
                 workloads=cache,
                 attestor=attestation,
-                explain=ExplainAPI(
+                explain=ExplainServicer(
                     examiner=attestation,
                     known=cache,
                     last_sync=lambda: parts.synchronizer.last_success,
@@ -207,8 +207,8 @@ class Agent:
                 serving(services),
                 serve_admin(
                     self._config,
-                    DebugAPI(facts=lambda: parts.facts(cache), clock=self._clock),
-                    LoggerAPI(levels=self._levels),
+                    DebugServicer(facts=lambda: parts.facts(cache), clock=self._clock),
+                    LoggerServicer(levels=self._levels),
                 ),
                 asyncio.TaskGroup() as tasks,
             ):

@@ -29,7 +29,7 @@ class AgentFacts:
     last_sync: datetime | None
 
 
-class DebugAPI:
+class DebugServicer:
     """`spire.agent.debug.v1.Debug`; whoever may open the admin socket may call it."""
 
     def __init__(self, *, facts: Callable[[], AgentFacts], clock: Clock) -> None:

@@ -42,7 +42,7 @@ class KnownEntries(Protocol):
     def svids(self) -> Mapping[str, CachedSVID]: ...
 
 
-class ExplainAPI:
+class ExplainServicer:
     """`spire_py.explain.v1.Explain`, for root and the agent's own user outside of containers.
 
     Args:

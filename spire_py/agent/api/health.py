@@ -11,7 +11,7 @@ from spire_py.transport import CallContext
 _Status = health_pb2.HealthCheckResponse.ServingStatus
 
 
-class HealthAPI:
+class HealthServicer:
     """Answers `Check` for the agent as a whole.
 
     Args:

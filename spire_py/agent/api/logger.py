@@ -11,7 +11,7 @@ from spire_py.wire.log_levels import log_level_from_pb, log_levels_to_pb
 log = get_logger("api")
 
 
-class LoggerAPI:
+class LoggerServicer:
     """`spire.api.agent.logger.v1.Logger`; whoever may open the admin socket may call it."""
 
     def __init__(self, *, levels: LogLevels) -> None:

@@ -22,12 +22,12 @@ def reflection_services(service_names: Sequence[str]) -> list[Service]:
     descriptors = [module.DESCRIPTOR.services_by_name["ServerReflection"] for module in versions]
     names = sorted((*service_names, *(item.full_name for item in descriptors)))
     return [
-        Service(descriptor, Reflection(module, names))
+        Service(descriptor, ReflectionServicer(module, names))
         for module, descriptor in zip(versions, descriptors, strict=True)
     ]
 
 
-class Reflection:
+class ReflectionServicer:
     """Answers what services there are and how their messages look.
 
     Args:

@@ -35,7 +35,7 @@ class Requests(Protocol):
     async def __anext__(self) -> Request: ...
 
 
-class SecretDiscovery:
+class SecretDiscoveryServicer:
     """Gives Envoy the identities of its process and the bundles it may trust.
 
     A caller without identity gets bundles all the same: Envoy asks for them on a stream of their

@@ -50,7 +50,7 @@ class JWTSVIDs(Protocol):
     async def get(self, entry: AuthorizedEntry, audience: Sequence[str]) -> JWTSVID: ...
 
 
-class WorkloadAPI:
+class WorkloadServicer:
     """Serves the workloads of this host; what they get depends on their selectors only.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from spire_py._proto import workload_pb2
-from spire_py.agent.api.explain import ExplainAPI
+from spire_py.agent.api.explain import ExplainServicer
 from spire_py.agent.authorized_entry import AuthorizedEntry
 from spire_py.agent.endpoints import agent_services, open_endpoints
 from spire_py.agent.health import WorkloadAPIProbe
@@ -164,7 +164,7 @@ async def open_endpoint(**config: Any) -> AsyncIterator[Endpoint]:
             settings,
             workloads=cache,
             attestor=attestation,
-            explain=ExplainAPI(examiner=attestation, known=cache, last_sync=clock.now),
+            explain=ExplainServicer(examiner=attestation, known=cache, last_sync=clock.now),
             jwt_svids=JWTCache(signer=signer, clock=clock, max_svids=1000),
             probe=probe,
             clock=clock,

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from spire_py._proto.spire_py import explain_pb2
-from spire_py.agent.api.explain import ExplainAPI
+from spire_py.agent.api.explain import ExplainServicer
 from spire_py.agent.workload_attestation import WorkloadAttestation
 from spire_py.errors import Internal, InvalidArgument, NotFound, PermissionDenied
 from spire_py.runtime.clock import SystemClock
@@ -93,7 +93,7 @@ async def test_workloads_learn_nothing_of_each_other(
     values = {"pid": pid, "uid": os.geteuid(), "gid": os.getegid(), "started": start_time(pid)}
     peer = UnixPeer(**{**values, **changes})  # type: ignore[arg-type]
     context = CallContext(method=METHOD, peer=Peer("@", unix=peer), headers=[], clock=SystemClock())
-    api = ExplainAPI(
+    api = ExplainServicer(
         examiner=WorkloadAttestation({}), known=endpoint.cache, last_sync=endpoint.clock.now
     )
     with pytest.raises(PermissionDenied):

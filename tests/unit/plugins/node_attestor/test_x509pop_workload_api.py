@@ -46,7 +46,7 @@ def update(chain: bytes = NODE.der + INTERMEDIATE.der, key: bytes | None = None)
     )
 
 
-class WorkloadAPI:
+class WorkloadServicer:
     """Sends the updates it was made with."""
 
     def __init__(self, *updates: Update) -> None:
@@ -73,7 +73,7 @@ def socket() -> Iterator[Path]:
 @asynccontextmanager
 async def serving(socket: Path, *updates: Update) -> AsyncIterator[None]:
     descriptor = workload_pb2.DESCRIPTOR.services_by_name["SpiffeWorkloadAPI"]
-    server = Server([Service(descriptor, WorkloadAPI(*updates))])
+    server = Server([Service(descriptor, WorkloadServicer(*updates))])
     await server.listen_unix(socket, mode=0o777, directory_mode=0o755)
     try:
         yield
