@@ -123,6 +123,28 @@ async def test_root_ca_is_answered_while_the_identity_is_refused_and_comes_later
         assert (await bundle.secret()).validation_context == again
 
 
+@pytest.mark.peer("workload")
+async def test_a_sidecar_that_comes_before_the_agent_serves_stays_with_it(
+    our_stack: Stack, require_peer: Find
+) -> None:
+    """It looks for the socket once; without one it would take Istio's own authority for good."""
+    server = await asyncio.to_thread(our_stack.start_server)
+    await asyncio.to_thread(our_stack.create_entry, "one")
+    token, bundle = our_stack.join_token(), our_stack.server("bundle", "show")
+    await asyncio.to_thread(server.stop)
+    agent = our_stack.launch_agent(token=token, bundle=bundle)
+    await asyncio.to_thread(agent.wait_for, "Agent waits for what it needs to start")
+    endpoint = f"unix://{our_stack.agent_socket}"
+    code, lines = await run(require_peer("workload"), "dial", "-socket", endpoint, "-timeout", "1s")
+    assert (code, lines[-1]["event"]) == (0, "dialed"), lines
+    async with grpc.aio.insecure_channel(f"unix:{our_stack.agent_socket}") as channel:
+        identity = await first_answer(channel, "default", node())
+        authorities = await first_answer(channel, "ROOTCA", node())
+        await asyncio.to_thread(our_stack.start_server)
+        assert (await authorities.secret()).validation_context.ByteSize()
+        assert (await identity.secret()).tls_certificate.ByteSize()
+
+
 @pytest.mark.parametrize(
     "build",
     [
