@@ -9,6 +9,7 @@ from typing import Protocol
 from spire_py.errors import SpireError
 from spire_py.runtime.clock import Clock
 from spire_py.runtime.watch import Watch
+from spire_py.server.changes import Changes
 from spire_py.server.datastore.filters import Page
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.id import TrustDomain
@@ -34,7 +35,7 @@ class BundleCache:
         store: where they lie.
         clock: for the polls.
         listed: called after each poll with the trust domains that have a bundle.
-        changes: set whenever a bundle has changed.
+        changes: told whenever a bundle has changed.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class BundleCache:
         store: BundleStore,
         clock: Clock,
         listed: Callable[[Iterable[TrustDomain]], Awaitable[None]],
-        changes: Watch[None] | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._listed = listed
-        self._changes = changes or Watch(None)
+        self._changes = changes or Changes()
         self._writes = 0
         self.bundles: Watch[Mapping[TrustDomain, Bundle]] = Watch({})
         """The bundles as last seen; a new value only when one has changed."""
@@ -74,7 +75,7 @@ class BundleCache:
 
     def _set(self, bundles: Mapping[TrustDomain, Bundle]) -> None:
         self.bundles.set(bundles)
-        self._changes.set(None)
+        self._changes.tell_all()
 
     async def refresh(self) -> None:
         """Take in what the database has now.

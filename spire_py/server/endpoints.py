@@ -22,7 +22,6 @@ from spire_py.config.server import ServerSection
 from spire_py.model.join_token import ATTESTATION_TYPE
 from spire_py.plugin_api.node_attestor import ServerNodeAttestor
 from spire_py.runtime.clock import Clock
-from spire_py.runtime.watch import Watch
 from spire_py.server.api.agent import AgentServicer
 from spire_py.server.api.bundle import BundleServicer
 from spire_py.server.api.call_log import LoggedServicer
@@ -37,6 +36,7 @@ from spire_py.server.attestation.join_token import JoinTokenAttestor
 from spire_py.server.attestation.plugin_attestor import PluginAttestor
 from spire_py.server.bundle_cache import BundleCache
 from spire_py.server.ca.ca import CA
+from spire_py.server.changes import Changes
 from spire_py.server.datastore import Datastore
 from spire_py.server.entry_cache.cache import EntryCache
 from spire_py.server.health import ServerHealthChecks
@@ -83,7 +83,7 @@ class Endpoints:
         self._ca = ca
         self._attestors = attestors
         self._clock = clock
-        self._changes: Watch[None] = Watch(None)
+        self._changes = Changes()
         self._closing = asyncio.Event()
         self.entries = EntryCache(
             trust_domain=section.trust_domain,
@@ -163,7 +163,7 @@ class Endpoints:
         """Stop listening, and let calls end within ten seconds."""
         log.info("Stopping Server APIs")
         self._closing.set()
-        self._changes.set(None)
+        self._changes.tell_all()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._port.aclose(_GRACE))
             tasks.create_task(self._socket.aclose(_GRACE))

@@ -10,6 +10,7 @@ from typing import Protocol
 from spire_py._proto.spire_py import changes_pb2
 from spire_py.model.agent import Agent
 from spire_py.runtime.watch import Watch
+from spire_py.server.changes import Changes
 from spire_py.server.entry_cache.authorized import AuthorizedEntries
 from spire_py.server.policy import calling_agent
 from spire_py.spiffe.bundle import Bundle
@@ -39,7 +40,7 @@ class ChangesServicer:
     """The service `spire_py.changes.v1.Changes`, for agents on the port.
 
     Args:
-        changes: set whenever an entry, an agent or a bundle has changed in memory, and once more
+        changes: told whenever an entry, an agent or a bundle has changed in memory, and once more
             when the server closes.
         closing: set when the server closes: the streams end, so that it need not wait for them.
     """
@@ -49,7 +50,7 @@ class ChangesServicer:
         *,
         entries: EntryMemory,
         bundles: BundleMemory,
-        changes: Watch[None],
+        changes: Changes,
         closing: asyncio.Event,
     ) -> None:
         self._closing = closing
@@ -63,21 +64,22 @@ class ChangesServicer:
         """One message at once, then one after each change that concerns the calling agent."""
         agent_id = calling_agent(context)
         end = asyncio.get_running_loop().time() + STREAM_LIFE.total_seconds()
-        version = self._changes.version
-        seen = self._seen_by(agent_id)
-        yield changes_pb2.Change()
-        while True:
-            try:
-                async with asyncio.timeout_at(end):
-                    version, _ = await self._changes.wait_beyond(version)
-            except TimeoutError:
-                return
-            if self._closing.is_set():
-                return
-            now = self._seen_by(agent_id)
-            if any(new is not old for new, old in zip(now, seen, strict=True)):
-                seen = now
-                yield changes_pb2.Change()
+        with self._changes.heard_by(str(agent_id)) as changed:
+            seen = self._seen_by(agent_id)
+            yield changes_pb2.Change()
+            while True:
+                try:
+                    async with asyncio.timeout_at(end):
+                        await changed.wait()
+                except TimeoutError:
+                    return
+                if self._closing.is_set():
+                    return
+                changed.clear()
+                now = self._seen_by(agent_id)
+                if any(new is not old for new, old in zip(now, seen, strict=True)):
+                    seen = now
+                    yield changes_pb2.Change()
 
     def _seen_by(self, agent_id: SpiffeID) -> tuple[object, ...]:
         return (

@@ -10,7 +10,7 @@ from spire_py.errors import SpireError
 from spire_py.model.agent import Agent
 from spire_py.model.entry import Entry
 from spire_py.runtime.clock import Clock
-from spire_py.runtime.watch import Watch
+from spire_py.server.changes import Changes
 from spire_py.server.entry_cache.authorized import AuthorizedEntries
 from spire_py.server.entry_cache.followed_table import FollowedTable
 from spire_py.server.entry_cache.index import EntryIndex
@@ -43,7 +43,7 @@ class EntryCache:
 
     Answers never wait for a query. What this server writes is put in by who wrote it; what other
     servers write is seen within a second. While the database is away the last known state stays.
-    `changes` is set whenever something in memory has become another.
+    `changes` is told whenever something in memory has become another.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class EntryCache:
         clock: Clock,
         full_reload_interval: timedelta = timedelta(hours=24),
         event_timeout: timedelta = timedelta(minutes=15),
-        changes: Watch[None] | None = None,
+        changes: Changes | None = None,
     ) -> None:
         self._store = store
         self._clock = clock

@@ -10,7 +10,7 @@ from typing import TypeVar
 from spire_py.model.agent import Agent
 from spire_py.model.entry import Entry
 from spire_py.model.selector import Selector
-from spire_py.runtime.watch import Watch
+from spire_py.server.changes import Changes
 from spire_py.server.entry_cache.authorized import AuthorizedEntries
 from spire_py.server.entry_cache.cached_entry import CachedEntry
 from spire_py.spiffe.id import SpiffeID, TrustDomain
@@ -32,9 +32,9 @@ class EntryIndex:
     from, so that agents with the same aliases share one.
     """
 
-    def __init__(self, trust_domain: TrustDomain, changes: Watch[None] | None = None) -> None:
+    def __init__(self, trust_domain: TrustDomain, changes: Changes | None = None) -> None:
         self._trust_domain = trust_domain
-        self._changes = changes or Watch(None)
+        self._changes = changes or Changes()
         self._entries: dict[str, CachedEntry] = {}
         self._children: dict[str, dict[str, CachedEntry]] = {}
         self._aliases: dict[Selector, dict[str, Entry]] = {}
@@ -97,13 +97,13 @@ class EntryIndex:
         cached = CachedEntry(entry)
         self._entries[entry.id] = cached
         self._link(cached)
-        self._changes.set(None)
+        self._changes.tell_all()
 
     def remove_entry(self, entry_id: str) -> None:
         old = self._entries.pop(entry_id, None)
         if old is not None:
             self._unlink(old.entry)
-            self._changes.set(None)
+            self._changes.tell_all()
 
     def put_agent(self, agent: Agent) -> None:
         """Add an agent, or replace the one with its ID."""
@@ -113,12 +113,12 @@ class EntryIndex:
         if old is None or old.selectors != agent.selectors:
             self._roots.pop(key, None)
         if old != agent:
-            self._changes.set(None)
+            self._changes.tell(key)
 
     def remove_agent(self, agent_id: str) -> None:
         self._roots.pop(agent_id, None)
         if self._agents.pop(agent_id, None) is not None:
-            self._changes.set(None)
+            self._changes.tell(agent_id)
 
     # --- links ---
 
