@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from spire_py_plugins.workload_attestor import docker, k8s
 
-from spire_py.errors import NotFound
+from spire_py.errors import FailedPrecondition, NotFound
 from spire_py.plugin_api.context import PluginContext
 from spire_py.plugin_api.workload_attestor import WorkloadAttestor
 from spire_py.spiffe.id import TrustDomain
@@ -107,6 +107,15 @@ async def test_a_container_that_the_engine_does_not_know_is_refused(
     place(sleeper, f"{engine.parent}/forged/{os.urandom(32).hex()}")
     with pytest.raises(NotFound, match="No such container"):
         await attest(attestor(engine), sleeper)
+
+
+async def test_a_container_cannot_pass_for_another(engine: Engine) -> None:
+    own, forger = engine.start(Labels={"app": "forger"})
+    other, _ = engine.start(Labels={"app": "other"})
+    # As one that may make cgroups does it, below its own.
+    place(forger, f"{engine.parent}/engine/{own}/{other}")
+    with pytest.raises(FailedPrecondition, match="multiple container IDs"):
+        await attest(attestor(engine), forger)
 
 
 @pytest.mark.parametrize("namespace", ["host", "private"])
