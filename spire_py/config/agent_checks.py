@@ -14,7 +14,7 @@ from spire_py.config.agent_section import (
 )
 from spire_py.config.durations import format_duration
 from spire_py.config.reader import Reader
-from spire_py.config.shared import check_port, warn_of_experimental
+from spire_py.config.shared import check_durations, check_port, warn_of_experimental
 from spire_py.errors import InvalidArgument
 from spire_py.spiffe.id import SpiffeID, TrustDomain
 
@@ -99,6 +99,8 @@ def _check_bundle_socket(agent: AgentSection, reader: Reader) -> None:
 def check_agent(agent: AgentSection, reader: Reader) -> None:
     """What else SPIRE checks of the block `agent`."""
     check_port(reader, agent.server_port, "agent", "server_port")
+    check_durations(reader, agent, "agent")
+    check_durations(reader, agent.experimental, "agent", "experimental")
     if agent.join_token and agent.join_token_file:
         reader.fault(
             "only one of join_token or join_token_file can be specified, not both",

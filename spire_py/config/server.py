@@ -30,6 +30,7 @@ from spire_py.config.shared import (
     Experimental,
     FileSection,
     LoggingKeys,
+    check_durations,
     check_port,
     check_shared,
     warn_of_experimental,
@@ -359,10 +360,8 @@ def _check(file: _File, reader: Reader) -> None:
             "only set event_timeout",
             *("server", "experimental", "sql_transaction_timeout"),
         )
-    for key in ServerSection.zero_means_default:
-        value: timedelta | None = getattr(server, key)
-        if value is not None and value <= timedelta(0):
-            reader.fault(f"server: {key}: expected a duration longer than 0", "server", key)
+    check_durations(reader, server, "server")
+    check_durations(reader, experimental, "server", "experimental")
 
 
 def _warn(file: _File, reader: Reader) -> None:

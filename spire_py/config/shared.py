@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, InstanceOf
@@ -207,6 +208,14 @@ def check_port(reader: Reader, port: int, *path: str) -> None:
     if not 0 < port < 65536:
         name = f"{path[-2]}: {path[-1]}"
         reader.fault(f"{name}: expected a port between 1 and 65535", *path)
+
+
+def check_durations(reader: Reader, section: Section, *path: str) -> None:
+    """A fault for each duration without which something would run or end at once."""
+    for key in section.zero_means_default:
+        value: timedelta | None = getattr(section, key)
+        if value is not None and value <= timedelta(0):
+            reader.fault(f"{path[-1]}: {key}: expected a duration longer than 0", *path, key)
 
 
 def warn_of_experimental(experimental: Experimental, reader: Reader, section: str) -> None:

@@ -154,6 +154,16 @@ def test_an_alias_is_the_name_of_a_file_beside_the_socket(alias: str) -> None:
             id="rebootstrap mode",
         ),
         pytest.param(
+            'experimental { sync_interval = "-1s" }',
+            "experimental: sync_interval: expected a duration longer than 0 (line 2)",
+            id="sync without pause",
+        ),
+        pytest.param(
+            'rebootstrap_delay = "-1s"',
+            "agent: rebootstrap_delay: expected a duration longer than 0 (line 2)",
+            id="negative rebootstrap delay",
+        ),
+        pytest.param(
             'rebootstrap_delay = "x"',
             'error parsing rebootstrap delay duration: time: invalid duration "x" (line 2)',
             id="rebootstrap delay",

@@ -63,6 +63,21 @@ from tests.unit.config.server_file import problems, warnings
             id="negative TTL",
         ),
         pytest.param(
+            'experimental { full_cache_reload_interval = "-1s" }',
+            "experimental: full_cache_reload_interval: expected a duration longer than 0 (line 2)",
+            id="reload without pause",
+        ),
+        pytest.param(
+            'experimental { prune_events_older_than = "-1h" }',
+            "experimental: prune_events_older_than: expected a duration longer than 0 (line 2)",
+            id="events removed before others have seen them",
+        ),
+        pytest.param(
+            'experimental { event_timeout = "-1h" }',
+            "experimental: event_timeout: expected a duration longer than 0 (line 2)",
+            id="late events given up at once",
+        ),
+        pytest.param(
             'ca_key_type = "foo"',
             'error parsing ca_key_type: key type "foo" is unknown; '
             "must be one of [rsa-2048, rsa-4096, ec-p256, ec-p384] (line 2)",
