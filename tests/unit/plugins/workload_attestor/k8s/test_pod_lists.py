@@ -136,3 +136,17 @@ async def test_closing_ends_what_is_under_way(lists: PodLists, source: Source) -
     with pytest.raises(Unavailable, match="pod list fetcher is closed"):
         await lists.newer_than(0)
     assert source.cancelled == 1
+
+
+@pytest.mark.parametrize(("quiet", "complaints"), [(False, 1), (True, 0)])
+async def test_who_tells_of_a_failure_himself_may_have_it_kept_out_of_the_log(
+    lists: PodLists,
+    source: Source,
+    capsys: pytest.CaptureFixture[str],
+    quiet: bool,
+    complaints: int,
+) -> None:
+    source.error = Unavailable("kubelet is away")
+    with pytest.raises(Unavailable):
+        await lists.newer_than(0, quiet=quiet)
+    assert capsys.readouterr().out.count("Unable to get pod list") == complaints
