@@ -38,13 +38,14 @@ class Database:
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
-        self._durable = engines.writer.execution_options(**{DURABLE: True})
         self._readers = ThreadPoolExecutor(engines.readers, "datastore-read")
         self._is_sqlite = engines.writer.dialect.name == "sqlite"
         self._writers = (
             ThreadPoolExecutor(1, "datastore-write") if self._is_sqlite else self._readers
         )
         self._group_commit = GroupCommit(self._run_all, self._writers) if self._is_sqlite else None
+        # SQLite's one that writes. To borrow it from the pool each time costs as much as to use it.
+        self._writing: Connection | None = None
 
     async def read(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -100,10 +101,16 @@ class Database:
         return await self.write_together(one_by_one, work, durable=durable)
 
     def _run_all(self, parts: Sequence[Part], durable: bool) -> list[Sequence[Any]]:
-        engine = self._durable if durable else self._engines.writer
-        return self._run(
-            engine, lambda connection: [batch(connection, items) for batch, items in parts]
-        )
+        def work(connection: Connection) -> list[Sequence[Any]]:
+            return [batch(connection, items) for batch, items in parts]
+
+        if self._shares_one_connection:
+            return self._run(self._engines.writer, work)
+        with translated():
+            if self._writing is None:
+                self._writing = self._engines.writer.connect()
+            with self._writing.execution_options(**{DURABLE: durable}).begin():
+                return work(self._writing)
 
     async def aclose(self) -> None:
         """Wait for what is under way, then close all connections."""
@@ -128,6 +135,8 @@ class Database:
     def _close(self) -> None:
         self._readers.shutdown()
         self._writers.shutdown()
+        if self._writing is not None:
+            self._writing.close()
         self._engines.reader.dispose()
         self._engines.writer.dispose()
 
