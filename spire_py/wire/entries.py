@@ -18,7 +18,6 @@ from spire_py.wire.dns_names import check_dns_name
 from spire_py.wire.masks import Fields, fields_of
 from spire_py.wire.selectors import selectors_from_pb, selectors_to_pb
 from spire_py.wire.spiffe_ids import (
-    id_from_pb,
     id_to_pb,
     member_id_from_pb,
     workload_id_from_pb,
@@ -81,26 +80,6 @@ def entry_from_pb(
         dns_names=tuple(dict.fromkeys(dns_names)),
         expires_at=_named("invalid expiration time", expiry_from_seconds, given.expires_at),
         **_plain_fields(given),
-    )
-
-
-def known_entry_from_pb(message: types_pb2.Entry) -> Entry:
-    """Read an entry that a server sent: to an agent, or to the command line.
-
-    Raises:
-        InvalidArgument: the server sent what is no entry.
-    """
-    return Entry(
-        id=message.id,
-        spiffe_id=_named("invalid SPIFFE ID", id_from_pb, message.spiffe_id),
-        parent_id=_named("invalid parent ID", id_from_pb, message.parent_id),
-        selectors=selectors_from_pb(message.selectors),
-        federates_with=_trust_domains(message.federates_with),
-        dns_names=tuple(message.dns_names),
-        expires_at=expiry_from_seconds(message.expires_at),
-        revision_number=message.revision_number,
-        created_at=seconds_to_time(message.created_at),
-        **_plain_fields(message),
     )
 
 

@@ -31,13 +31,6 @@ def status_to_pb(error: SpireError) -> Status:
     return Status(code=error.code, message=error.message)
 
 
-def status_from_pb(status: Status) -> SpireError | None:
-    """The error that an item failed with; None when it succeeded."""
-    if status.code == StatusCode.OK:
-        return None
-    return error_for_status(status.code, status.message)
-
-
 def prefixed(message: str, error: SpireError, code: StatusCode | None = None) -> SpireError:
     """The error as `message: inner error`, as SPIRE puts them together.
 

@@ -19,7 +19,6 @@ from spire_py.wire.entries import (
     ALL_FIELDS,
     entry_from_pb,
     entry_to_pb,
-    known_entry_from_pb,
 )
 from spire_py.wire.masks import apply_mask, fields_of
 
@@ -54,14 +53,15 @@ def message(**changes: object) -> EntryMessage:
 
 
 @pytest.mark.parametrize("entry", [ENTRY, PLAIN])
-def test_known_entry_comes_back_as_it_was(entry: Entry) -> None:
-    assert known_entry_from_pb(entry_to_pb(entry)) == entry
-
-
-def test_given_entry_is_read_without_what_the_datastore_sets() -> None:
-    assert entry_from_pb(entry_to_pb(ENTRY), TD) == replace(
-        ENTRY, revision_number=0, created_at=None
+def test_given_entry_is_read_without_what_the_datastore_sets(entry: Entry) -> None:
+    assert entry_from_pb(entry_to_pb(entry), TD) == replace(
+        entry, revision_number=0, created_at=None
     )
+
+
+def test_what_the_datastore_sets_is_told() -> None:
+    made = entry_to_pb(ENTRY)
+    assert (made.revision_number, made.created_at) == (7, 1767225600)
 
 
 def test_plain_entry_has_no_additional_attributes() -> None:

@@ -23,27 +23,18 @@ from spire_py.wire.status import (
     permission_denied,
     permission_denied_reason,
     prefixed,
-    status_from_pb,
     status_to_pb,
 )
 
 
 def test_success_is_ok_with_its_name() -> None:
     assert ok() == Status(code=0, message="OK")
-    assert status_from_pb(ok()) is None
 
 
 @pytest.mark.parametrize("kind", [InvalidArgument, NotFound, AlreadyExists, Unavailable])
-def test_error_comes_back_as_it_was(kind: type[SpireError]) -> None:
+def test_failure_is_code_and_message(kind: type[SpireError]) -> None:
     status = status_to_pb(kind("why"))
     assert (status.code, status.message) == (kind.code, "why")
-    error = status_from_pb(status)
-    assert type(error) is kind
-    assert error.message == "why"
-
-
-def test_code_that_nobody_knows_is_unknown() -> None:
-    assert isinstance(status_from_pb(Status(code=99, message="x")), Unknown)
 
 
 @pytest.mark.parametrize(
