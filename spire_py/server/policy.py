@@ -17,6 +17,7 @@ from spire_py.model.agent import Agent
 from spire_py.model.entry import Entry
 from spire_py.runtime.clock import Clock
 from spire_py.spiffe.id import SpiffeID
+from spire_py.telemetry.line_budget import LineBudget
 from spire_py.telemetry.logs import get_logger
 from spire_py.transport import CallContext
 from spire_py.wire.status import Reason, permission_denied
@@ -199,6 +200,7 @@ class Authorizer:
         self._activate = activate
         self._admin_ids = frozenset(admin_ids)
         self._clock = clock
+        self._refusals = LineBudget(log, clock)
 
     async def authorize(self, context: CallContext) -> None:
         """Note the caller in `context.values["caller"]`.
@@ -211,7 +213,9 @@ class Authorizer:
         try:
             caller = await self._classify(context, POLICY.get(context.method, Access(0)))
         except PermissionDenied as error:
-            _log_refusal(context, error.message)
+            self._refusals.error(
+                "Failed to authenticate caller", **_refusal_facts(context, error.message)
+            )
             raise PermissionDenied(
                 f"authorization denied for method {context.method}", details=error.details
             ) from error
@@ -290,10 +294,10 @@ def _check_serial(agent: Agent | None, svid: PeerSVID) -> None:
         )
 
 
-def _log_refusal(context: CallContext, reason: str) -> None:
+def _refusal_facts(context: CallContext, reason: str) -> dict[str, object]:
     fields: dict[str, object] = {"method": context.method, "reason": reason}
     if context.peer.unix is None:
         fields["caller_addr"] = context.peer.address
     if isinstance(context.peer.identity, PeerSVID):
         fields["caller_id"] = str(context.peer.identity.spiffe_id)
-    log.error("Failed to authenticate caller", **fields)
+    return fields

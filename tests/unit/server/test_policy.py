@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -32,6 +33,7 @@ from spire_py.server.policy import (
     calling_agent,
 )
 from spire_py.spiffe.id import SpiffeID
+from spire_py.telemetry.logs import configure_logging
 from spire_py.wire.status import Reason, permission_denied_reason
 from tests.fakes.agents import agent_id, make_agent, make_entry, member
 from tests.fakes.clock import START, FakeClock
@@ -241,3 +243,12 @@ def test_the_table_has_every_method_of_the_server_once() -> None:
         "/spire.api.server.agent.v1.Agent/AttestAgent",
         BUNDLE,
     ]
+
+
+async def test_refusals_do_not_fill_the_disk(authorizer: Authorizer) -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    for _ in range(3_000):
+        with pytest.raises(PermissionDenied):
+            await ask(authorizer, COUNT, None)
+    assert stream.getvalue().count("Failed to authenticate caller") == 1_000
