@@ -241,6 +241,9 @@ class TlsTransport(SocketTransport):
     async def handshake(self) -> None:
         """Shake hands; nothing is read beyond it until `start`.
 
+        The socket stays with the loop, which costs less than to take it away for a moment:
+        without a pause either `start` or `discard` has to follow.
+
         Raises:
             ssl.SSLError: it failed; an alert was sent.
             OSError: the connection was lost, or the peer does not speak HTTP/2.
@@ -252,8 +255,6 @@ class TlsTransport(SocketTransport):
             await self._ready
         finally:
             self._ready = None
-            if self._fd >= 0:
-                self._loop.remove_reader(self._fd)
 
     def start(self) -> None:
         super().start()
