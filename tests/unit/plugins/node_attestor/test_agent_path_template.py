@@ -49,6 +49,62 @@ DATA = {
         pytest.param("{{ toString .Number | trunc 1 }}", "4", id="toString"),
         pytest.param('{{ sha1sum "a" }}', "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8", id="sha1sum"),
         pytest.param('{{ trunc 8 (sha256sum "a") }}', "ca978112", id="sha256sum"),
+        pytest.param("/{{/* a }} b */}}c{{- /* d */ -}} e", "/ce", id="comment"),
+        pytest.param('{{ if eq .PluginName "x509pop" }}a{{ end }}', "a", id="if"),
+        pytest.param('{{ if eq .PluginName "a" "x509pop" }}a{{ end }}', "a", id="one of several"),
+        pytest.param('{{ if eq .PluginName "x" }}a{{ end }}b', "b", id="if not"),
+        pytest.param("{{ if ne .Number 42 }}a{{ else }}b{{ end }}", "b", id="else"),
+        pytest.param(
+            "{{ if gt .Number 50 }}a{{ else if ge .Number 42 }}b{{ else }}c{{ end }}",
+            "b",
+            id="else if",
+        ),
+        pytest.param(
+            "{{ if lt .Number 50 -}} {{ if le .Number 41 }}a{{ else }}b{{ end }} {{- end }}c",
+            "bc",
+            id="if within if",
+        ),
+        pytest.param('{{ if "" }}a{{ else }}b{{ end }}', "b", id="an empty text is false"),
+        pytest.param("{{ if 0 }}a{{ else }}b{{ end }}", "b", id="zero is false"),
+        pytest.param("{{ if not false }}a{{ end }}", "a", id="not"),
+        pytest.param('{{ if index .San "zone" }}{{ .San.zone }}{{ end }}', "a", id="if index"),
+        pytest.param(
+            '{{ if and (index .San "rack") (eq .San.rack "1") }}a{{ else }}b{{ end }}',
+            "b",
+            id="and looks no further",
+        ),
+        pytest.param('{{ or "" "a" .San.rack }}', "a", id="or looks no further"),
+        pytest.param('{{ and "a" "b" }}', "b", id="and gives the last"),
+        pytest.param('{{ index .San "rack" | default "none" }}', "none", id="default for a key"),
+        pytest.param('{{ index .San "zone" }}', "a", id="index of a mapping"),
+        pytest.param(
+            "{{ with .Subject.CommonName }}{{ . }}{{ $.Number }}{{ end }}", "node-142", id="with"
+        ),
+        pytest.param('{{ with "" }}a{{ else }}{{ .Number }}{{ end }}', "42", id="with nothing"),
+        pytest.param("{{ range .List }}/{{ . | upper }}{{ end }}", "/ONE/TWO", id="range"),
+        pytest.param("{{ range list }}a{{ else }}b{{ end }}", "b", id="range over nothing"),
+        pytest.param("{{ range .San }}{{ . }}{{ end }}", "a", id="range over a mapping"),
+        pytest.param('{{ ternary "a" "b" (contains "09" .PluginName) }}', "a", id="ternary"),
+        pytest.param('{{ ternary "a" "b" (hasPrefix "p" .PluginName) }}', "b", id="hasPrefix"),
+        pytest.param('{{ hasSuffix "p" .PluginName }}', "true", id="a flag"),
+        pytest.param('{{ coalesce "" .PluginName "a" }}', "x509pop", id="coalesce"),
+        pytest.param('{{ empty "" }}{{ empty .List }}', "truefalse", id="empty"),
+        pytest.param('{{ b64dec "YQ==" }}{{ b32dec "ME======" }}', "aa", id="b64dec, b32dec"),
+        pytest.param('{{ base "/a/b/" }}{{ base "" }}{{ base "/" }}', "b./", id="base"),
+        pytest.param('{{ repeat 3 "ab" }}', "ababab", id="repeat"),
+        pytest.param('{{ substr 1 3 "abcd" }}{{ substr 2 -1 "abcd" }}', "bccd", id="substr"),
+        pytest.param(
+            "{{ first .List }}{{ last .List }}{{ len .List }}", "onetwo2", id="first, last, len"
+        ),
+        pytest.param('{{ len "\u00e4" }}', "2", id="len counts bytes"),
+        pytest.param(
+            '{{ rest .List | join "" }}{{ initial .List | join "" }}', "twoone", id="rest"
+        ),
+        pytest.param(
+            '{{ list "b" "" "a" "b" | compact | uniq | sortAlpha | join "" }}', "ab", id="list"
+        ),
+        pytest.param('{{ without (reverse .List) "one" | join "" }}', "two", id="without, reverse"),
+        pytest.param('{{ has "one" .List }}', "true", id="has"),
     ],
 )
 def test_a_template_gives_its_path(text: str, path: str) -> None:
@@ -61,15 +117,33 @@ def test_a_template_gives_its_path(text: str, path: str) -> None:
         pytest.param("/{{ .PluginName", "unclosed action", id="unclosed"),
         pytest.param("/{{ .PluginName }", "unclosed action", id="half closed"),
         pytest.param("/{{}}", "missing value", id="empty action"),
-        pytest.param("/{{ . }}", "cannot read", id="dot"),
+        pytest.param("/{{ . }}", "unexpected '.' in action", id="dot"),
         pytest.param("/{{ .Nmae }}", r"there is no field \.Nmae", id="unknown field"),
         pytest.param("/{{ .Subject.Foo }}", r"there is no field \.Subject\.Foo", id="unknown part"),
         pytest.param("/{{ .Subject }}", r"there is no field \.Subject", id="not a value"),
-        pytest.param("/{{ if .Name }}a{{ end }}", "function 'if' is not known", id="if"),
-        pytest.param("/{{ range .List }}", "function 'range' is not known", id="range"),
+        pytest.param("/{{ if .Name }}a", "if has no end", id="if without end"),
+        pytest.param("/{{ range .List }}a{{ else }}", "range has no end", id="else without end"),
+        pytest.param("/{{ if }}a{{ end }}", "missing value", id="if of nothing"),
+        pytest.param("/{{ end }}", "unexpected {{end}}", id="end alone"),
+        pytest.param("/{{ else }}", "unexpected {{else}}", id="else alone"),
+        pytest.param("{{ if 1 }}{{ else }}{{ else }}{{ end }}", "a second else", id="second else"),
+        pytest.param("{{ if 1 }}{{ end 2 }}", "unexpected '2' after end", id="end of something"),
+        pytest.param(
+            "{{ with 1 }}{{ else if 2 }}{{ end }}",
+            "unexpected 'if 2' after else",
+            id="else of with",
+        ),
+        pytest.param(
+            "{{ with 1 }}{{ .Name }}{{ end }}", r"the field is \$\.Name", id="field in with"
+        ),
+        pytest.param("{{ range $i, $x := .List }}{{ end }}", "cannot read", id="range with names"),
+        pytest.param("{{ if 1 }}" * 9 + "{{ end }}" * 9, "nested too deeply", id="deep parts"),
+        pytest.param("{{ template }}", "function 'template' is not known", id="template"),
+        pytest.param("{{ and }}", "function 'and' is not known", id="and of nothing"),
+        pytest.param('{{ eq "a" }}', "takes 2 values or more, not 1", id="eq of one"),
         pytest.param("/{{ exec .Name }}", "function 'exec' is not known", id="unknown function"),
         pytest.param("/{{ $x := 1 }}", "cannot read", id="variable"),
-        pytest.param("/{{/* a */}}", "cannot read", id="comment"),
+        pytest.param("/{{/* a }}", "cannot read", id="unclosed comment"),
         pytest.param("/{{ lower }}", "takes 1 values, not 0", id="too few"),
         pytest.param("/{{ lower .Name .Name }}", "takes 1 values, not 2", id="too many"),
         pytest.param("/{{ .Name | .Name }}", "handed on to a function only", id="pipe to a field"),
@@ -94,7 +168,17 @@ def test_a_template_is_refused_when_it_is_read(text: str, message: str) -> None:
     [
         pytest.param("/{{ .San.region }}", r"field \.San\.region has no value", id="no value"),
         pytest.param("/{{ .List }}", "a list is no part of a path", id="list"),
-        pytest.param("/{{ lower .Number }}", "of the wrong kind", id="kind"),
+        pytest.param("/{{ .San }}", "a mapping is no part of a path", id="mapping"),
+        pytest.param(
+            "/{{ lower .Number }}", "'lower': an argument is of the wrong kind", id="kind"
+        ),
+        pytest.param("/{{ trunc true .Name }}", "of the wrong kind", id="a flag is no number"),
+        pytest.param('/{{ eq .Number "42" }}', "incompatible types", id="eq of kinds that differ"),
+        pytest.param("/{{ if .San.rack }}{{ end }}", r"\.San\.rack has no value", id="if no value"),
+        pytest.param("/{{ first (list) }}", "'first': there is no value 0", id="first of nothing"),
+        pytest.param("/{{ range .Name }}{{ end }}", "lists and mappings", id="range over a text"),
+        pytest.param('/{{ repeat 99999 "aa" }}', "below zero or too large", id="repeat"),
+        pytest.param('/{{ b64dec "a" }}', "not encoded as it should be", id="b64dec"),
         pytest.param("/{{ index .List 2 }}", "there is no value 2", id="index"),
         pytest.param('/{{ replace "5" "' + "a" * 2000 + '" "5555" }}', "path is longer", id="long"),
     ],
@@ -104,7 +188,27 @@ def test_a_template_without_a_path_is_told_of(text: str, message: str) -> None:
         AgentPathTemplate(text, FIELDS).execute(DATA)
 
 
-@given(st.text(max_size=60) | st.text(alphabet='{}-|(). "\\aN1Name', max_size=60))
+def test_a_long_list_of_an_agents_costs_little() -> None:
+    template = AgentPathTemplate("{{ range $.List }}" * 8 + "{{ end }}" * 8, FIELDS)
+    with pytest.raises(InvalidTemplate, match="more than 10000 steps"):
+        template.execute({"List": ("a",) * 500})
+
+
+ACTIONS = [
+    "{{ if .Name }}",
+    "{{ with .List }}",
+    "{{ range .List }}",
+    "{{ else }}",
+    "{{ else if 1 }}",
+]
+ACTIONS += ["{{ end }}", "{{ . }}", "{{ $.Name }}", "{{ .Name }}", "{{/* a */}}", "a"]
+
+
+@given(
+    st.text(max_size=60)
+    | st.text(alphabet='{}-|(). "\\aN1Name', max_size=60)
+    | st.lists(st.sampled_from(ACTIONS), max_size=12).map("".join)
+)
 def test_any_text_is_a_template_or_refused(text: str) -> None:
     with contextlib.suppress(InvalidTemplate):
         AgentPathTemplate(text, FIELDS).execute(DATA)
