@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from spire_py.config.durations import parse_duration
-from spire_py.config.tree import merge
 from spire_py.errors import InvalidArgument, SpireError
 from spire_py.plugin_api.bundle_sink import BundleSink, BundleTarget, LoadBundle
 from spire_py.plugin_api.context import PluginContext
@@ -18,6 +17,7 @@ from spire_py.plugin_api.settings import Settings
 from spire_py.spiffe.bundle import Bundle
 from spire_py.spiffe.bundle_format import bundle_to_json, bundle_to_pem
 from spire_py_plugins.kubernetes.client import KubernetesClient, resource_version
+from spire_py_plugins.kubernetes.clusters import read_each_cluster
 from spire_py_plugins.kubernetes.connect import connect
 from spire_py_plugins.kubernetes.extra import require_extra
 from spire_py_plugins.kubernetes.in_cluster import Pod
@@ -190,30 +190,18 @@ def _by_config_map(clusters: Sequence[Cluster]) -> Iterable[Sequence[Cluster]]:
 
 def _read_clusters(data: Mapping[str, Any], context: PluginContext) -> list[Cluster]:
     settings = Settings(data, context)
-    settings.has("clusters")
-    clusters: list[Cluster] = []
-    try:
-        blocks = merge(data.get("clusters") or [])
-    except InvalidArgument:
-        settings.fault("clusters must be a map of clusters")
-        blocks = merge([])
-    for cluster_id, block in blocks.items():
-        try:
-            clusters.append(_read_cluster(cluster_id, block, context))
-        except InvalidArgument as error:
-            settings.fault(error.message)
+    clusters = read_each_cluster(
+        settings, data, lambda name, table: _read_cluster(name, table, context)
+    )
     settings.finish()
     if not clusters:
         context.warnings.append("No clusters configured, bundle will not be published")
     return clusters
 
 
-def _read_cluster(cluster_id: str, block: object, context: PluginContext) -> Cluster:
+def _read_cluster(cluster_id: str, table: Mapping[str, Any], context: PluginContext) -> Cluster:
     name = _quote(cluster_id)
-    try:
-        settings = Settings(merge(block or []), context)
-    except InvalidArgument as error:
-        raise InvalidArgument(f"cluster {name} must be a map of settings") from error
+    settings = Settings(table, context)
     bundle_format = settings.text("format")
     place = ConfigMapKey(
         settings.text("namespace"), settings.text("configmap_name"), settings.text("configmap_key")

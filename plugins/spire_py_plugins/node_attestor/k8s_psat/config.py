@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spire_py.config.tree import merge
-from spire_py.errors import InvalidArgument
 from spire_py.plugin_api.context import PluginContext
 from spire_py.plugin_api.settings import Settings
 from spire_py.spiffe.id import InvalidSpiffeID
 from spire_py.spiffe.reserved_path import agent_id
+from spire_py_plugins.kubernetes.clusters import read_each_cluster
 from spire_py_plugins.kubernetes.in_cluster import Pod
 
 _DEFAULT_AUDIENCE = ("spire-server",)
@@ -53,29 +52,16 @@ def read_clusters(data: Mapping[str, Any], context: PluginContext, pod: Pod) -> 
         InvalidArgument: something is wrong; all of it is told.
     """
     settings = Settings(data, context)
-    settings.has("clusters")
-    clusters: list[Cluster] = []
-    try:
-        blocks = merge(data.get("clusters") or [])
-    except InvalidArgument:
-        settings.fault("clusters must be a map of clusters")
-        blocks = merge([])
-    for name, block in blocks.items():
-        try:
-            clusters.append(_read_cluster(name, block, context, pod))
-        except InvalidArgument as error:
-            settings.fault(error.message)
+    clusters = read_each_cluster(
+        settings, data, lambda name, table: _read_cluster(name, table, context, pod)
+    )
     settings.finish()
     if not clusters:
         context.warnings.append("No clusters configured, PSAT attestation is effectively disabled")
     return clusters
 
 
-def _read_cluster(name: str, block: object, context: PluginContext, pod: Pod) -> Cluster:
-    try:
-        table = merge(block or [])
-    except InvalidArgument as error:
-        raise InvalidArgument(f'cluster "{name}" must be a map of settings') from error
+def _read_cluster(name: str, table: Mapping[str, Any], context: PluginContext, pod: Pod) -> Cluster:
     settings = Settings(table, context)
     allowed = settings.texts("service_account_allow_list")
     if not allowed:

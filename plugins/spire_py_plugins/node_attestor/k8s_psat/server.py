@@ -20,9 +20,9 @@ from spire_py.plugin_api.node_attestor import Challenge, NodeAttestation, Server
 from spire_py.spiffe.id import InvalidSpiffeID, SpiffeID, TrustDomain
 from spire_py.spiffe.reserved_path import agent_id
 from spire_py_plugins.kubernetes.client import KubernetesClient, Object
+from spire_py_plugins.kubernetes.connect import connect
 from spire_py_plugins.kubernetes.extra import require_extra
-from spire_py_plugins.kubernetes.in_cluster import InCluster, Pod
-from spire_py_plugins.kubernetes.kubeconfig import Kubeconfig
+from spire_py_plugins.kubernetes.in_cluster import Pod
 from spire_py_plugins.kubernetes.permissions import Rule, missing_rules
 from spire_py_plugins.kubernetes.resources import NODES, PODS, TOKEN_REVIEWS, Resource
 from spire_py_plugins.node_attestor.k8s_psat.config import Cluster, read_clusters
@@ -227,11 +227,5 @@ def configure_in(pod: Pod, data: Mapping[str, Any], context: PluginContext) -> K
     require_extra()
     clusters = read_clusters(data, context, pod)
     return K8sPsatServer(
-        context.trust_domain, [(cluster, _client(cluster, pod)) for cluster in clusters]
+        context.trust_domain, [(cluster, connect(cluster.kubeconfig, pod)) for cluster in clusters]
     )
-
-
-def _client(cluster: Cluster, pod: Pod) -> KubernetesClient:
-    if cluster.kubeconfig is not None:
-        return KubernetesClient(Kubeconfig(cluster.kubeconfig))
-    return KubernetesClient(InCluster(pod))
