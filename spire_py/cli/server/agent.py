@@ -68,7 +68,7 @@ def _check_time(text: str) -> None:
     moment, _, zone = text.rpartition(" ")
     try:
         datetime.strptime(moment, "%Y-%m-%d %H:%M:%S %z")
-        datetime.strptime(f"{zone}00", "%z")
+        datetime.strptime(f"{zone}:00", "%z")
     except ValueError as error:
         raise CommandFailed(
             f'date is not valid: "{text}" must be formatted as 2006-01-02 15:04:05 -0700 -07'

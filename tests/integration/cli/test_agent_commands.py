@@ -100,6 +100,9 @@ def test_agents_are_filtered_by_expiry(server: Shell, before: str, count: int) -
             ["-selector", "a:b", "-matchSelectorsOn", "x"], "unsupported match behavior", id="match"
         ),
         pytest.param(["-expiresBefore", "tomorrow"], "date is not valid: ", id="date"),
+        pytest.param(
+            ["-expiresBefore", "2030-01-02 15:04:05 +0530 +0530"], "date is not valid: ", id="zone"
+        ),
     ],
 )
 def test_a_filter_that_makes_no_sense_is_refused(
