@@ -63,15 +63,8 @@ class DockerWorkloadAttestor(WorkloadAttestor):
 
     async def check_surroundings(self) -> Sequence[str]:
         missing = await asyncio.to_thread(missing_around_processes, self._locator.proc, "cgroup")
-        settings = self._settings
-        engines = [
-            engine
-            for socket, engine in (
-                (settings.docker_socket, self._docker()),
-                (settings.podman_socket, Engine(settings.podman_socket)),
-            )
-            if _is_there(socket)
-        ]
+        usual = (self._docker(), Engine(self._settings.podman_socket))
+        engines = [engine for engine in usual if engine.is_there()]
         if not engines and not self._has_podman_of_user():
             # Of the sockets that are not there, Docker's is the one that most look for.
             engines = [self._docker()]
@@ -120,21 +113,22 @@ class DockerWorkloadAttestor(WorkloadAttestor):
         return Engine(Path(settings.podman_socket_template % int(user[1])))
 
     async def _fetch_container(self, engine: Engine, container_id: str) -> dict[str, Any]:
+        """An engine that stumbles is asked again.
+
+        One that is not there, or does not know the container, is not: neither will be otherwise in
+        a moment, and on a node whose pods run in containerd each of them would wait for it.
+        """
         for wait in _WAITS:
             try:
                 return await engine.fetch_container(container_id)
+            except NotFound:
+                raise
             except SpireError as error:
+                if not engine.is_there():
+                    raise
                 log.debug("Container engine does not answer; will retry", error=error.message)
                 await self._clock.sleep(wait)
         return await engine.fetch_container(container_id)
-
-
-def _is_there(socket: Path) -> bool:
-    """Whether it can be seen; not in a folder that is closed to this agent."""
-    try:
-        return socket.exists()
-    except OSError:
-        return False
 
 
 def _check_user(paths: Sequence[str], socket: Path) -> None:

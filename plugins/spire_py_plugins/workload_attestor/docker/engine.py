@@ -37,6 +37,13 @@ class Engine:
         self._prefix = f"/v{version}" if version else ""
         self._seconds = seconds
 
+    def is_there(self) -> bool:
+        """Whether its socket can be seen; not in a folder that is closed to this agent."""
+        try:
+            return self._socket.exists()
+        except OSError:
+            return False
+
     async def fetch_container(self, container_id: str) -> dict[str, Any]:
         """What the engine knows of a container.
 
