@@ -18,7 +18,7 @@ _OURS = 123
 _CALLS = 5
 """In a round, for each of which the kubelet is asked anew."""
 _UNTIL_LIST_IS_OLD_SECONDS = 0.7
-"""A pod list counts for half a second here, for a quarter with SPIRE."""
+"""A pod list counts for half a second, on both sides."""
 _MEBIBYTE = 1 << 20
 
 
