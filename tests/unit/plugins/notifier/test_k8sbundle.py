@@ -213,6 +213,28 @@ async def test_labelled_webhooks_and_api_services_get_the_bundle(
     assert await publish(sink, source) == [False] * 4
 
 
+async def test_a_newer_ca_bundle_of_another_server_is_not_replaced(
+    cluster: FakeKubernetes, make: Make, source: BundleSource
+) -> None:
+    service = add_api_service(cluster)
+    newer = make_bundle(2)
+    loads = 0
+
+    async def load() -> Bundle:
+        nonlocal loads
+        loads += 1
+        if loads == 2:
+            # The object was read, and is not written yet.
+            patch = {"spec": {"caBundle": ca_bundle(newer)}}
+            cluster.store.patch(service, patch, "application/merge-patch+json", "other")
+        return newer if loads > 2 else source.bundle
+
+    target = make(api_service_label="spiffe.io/api_service").targets[1]
+    assert not await target.publish(load)
+    assert loads == 3
+    assert cluster.store.get(service)["spec"]["caBundle"] == ca_bundle(newer)
+
+
 async def test_a_webhook_that_is_made_later_is_noticed(
     cluster: FakeKubernetes, make: Make, source: BundleSource
 ) -> None:

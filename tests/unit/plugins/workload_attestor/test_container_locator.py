@@ -423,6 +423,23 @@ async def test_forged_mounts_move_nobody(
     assert await ContainerLocator(proc=tmp_path).locate(pid) == expected
 
 
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        pytest.param("/../../system.slice/cron.service", id="service of the host"),
+        pytest.param("/../..", id="root cgroup of the host"),
+        pytest.param("/..", id="beside the container"),
+        pytest.param("/x", id="a cgroup in the container, which may be anybody's"),
+    ],
+)
+async def test_who_is_not_in_the_agents_cgroup_is_not_in_its_container(
+    tmp_path: Path, cgroup: str
+) -> None:
+    agent(tmp_path, cgroup=v2("/"), mountinfo=mounts(mount(f"/kubepods/pod{UID}/{ID}")))
+    pid = process(tmp_path, cgroup=v2(cgroup))
+    assert await ContainerLocator(proc=tmp_path).locate(pid) == Location()
+
+
 async def test_mounts_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     agent(tmp_path, cgroup=v2("/"), mountinfo=mounts(mount(f"/../{ID}"), mount(f"/../{OTHER_ID}")))
     pid = process(tmp_path, cgroup=v2("/"))
