@@ -173,28 +173,49 @@ async def test_a_certificate_that_is_demanded_late_is_an_error_of_ours(
         await ask(server, ca, tmp_path)
 
 
-def pages_without_end(items: bytes) -> Callable[[ssl.SSLSocket], None]:
+class PagesWithoutEnd:
     """Each page says that there is one more."""
-    page = body(b'{"metadata":{"continue":"more"},"items":[%b]}' % items)
 
-    def answer(connection: ssl.SSLSocket) -> None:
-        page(connection)
+    def __init__(self, items: bytes) -> None:
+        self._page = body(b'{"metadata":{"continue":"more"},"items":[%b]}' % items)
+        self.sent = 0
+
+    def __call__(self, connection: ssl.SSLSocket) -> None:
+        self._send(connection)
         while connection.recv(64 * 1024):
-            page(connection)
+            self._send(connection)
 
-    return answer
+    def _send(self, connection: ssl.SSLSocket) -> None:
+        self.sent += 1
+        self._page(connection)
 
 
 @pytest.mark.parametrize(
-    "items",
+    ("items", "most"),
     [
-        pytest.param(b"", id="empty ones"),
-        pytest.param(b",".join([b"{}"] * 1000), id="many objects"),
-        pytest.param(b'{"a":"' + b"x" * 4_000_000 + b'"}', id="long ones"),
+        pytest.param(b"", 1000, id="empty ones"),
+        pytest.param(b",".join([b"{}"] * 1000), 21, id="many objects"),
+        pytest.param(b'{"a":"' + b"x" * 4_000_000 + b'"}', 5, id="long ones"),
     ],
 )
-async def test_a_list_without_end_is_given_up(ca: ClusterCA, items: bytes) -> None:
-    with BrokenServer(ca, pages_without_end(items)) as server:
+async def test_a_list_without_end_is_given_up(ca: ClusterCA, items: bytes, most: int) -> None:
+    pages = PagesWithoutEnd(items)
+    with BrokenServer(ca, pages) as server:
         async with aclosing(_client(server, ca)) as client:
             with pytest.raises(ResourceExhausted, match="the list of pods is too long"):
                 await client.list(PODS)
+    assert pages.sent == most
+
+
+def event_without_end(connection: ssl.SSLSocket) -> None:
+    connection.sendall(HEAD + b'Connection: close\r\n\r\n{"type":"ADDED","object":{"a":"')
+    for _ in range(64):
+        connection.sendall(b"x" * 1_000_000)
+
+
+async def test_an_event_without_end_is_given_up(ca: ClusterCA, tmp_path: Path) -> None:
+    with (
+        BrokenServer(ca, event_without_end) as server,
+        pytest.raises(ResourceExhausted, match="an object is longer than 4194304 bytes"),
+    ):
+        await watch(server, ca, tmp_path)
