@@ -8,6 +8,7 @@ import re
 import signal
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from tests.integration.daemons import Process, Stack, new_stack
+from spire_py._proto import workload_pb2
+from spire_py.transport import Channel
+from tests.integration.daemons import TRUST_DOMAIN, Process, Stack, new_stack
 
 SERVER_KEYS = """
   ca_key_type = "rsa-2048"
@@ -173,6 +176,35 @@ def test_selectors_are_logged_where_the_operator_wants_them() -> None:
         assert f'selectors="unix:uid:{os.getuid()}"' in everything
         assert "unix:gid" not in everything
         assert "level=error" in line
+
+
+async def test_an_agent_has_the_options_that_clusters_need() -> None:
+    keys = """
+      allow_unauthenticated_verifiers = true
+      availability_target = "24h"
+      x509_svid_cache_max_size = 1
+    """
+    with new_stack(agent_keys=keys) as stack:
+        stack.start_server()
+        agent = stack.start_agent()
+        # Nobody has an identity yet.
+        async with (
+            aclosing(Channel.unix(stack.agent_socket)) as channel,
+            channel.server_stream(
+                "/SpiffeWorkloadAPI/FetchX509Bundles",
+                workload_pb2.X509BundlesRequest(),
+                workload_pb2.X509BundlesResponse,
+                timeout=20.0,
+                metadata=[("workload.spiffe.io", "true")],
+            ) as messages,
+        ):
+            assert list((await anext(aiter(messages))).bundles) == [f"spiffe://{TRUST_DOMAIN}"]
+        stack.create_entry("absent", "-selector", "unix:uid:4242424")
+        stack.create_entry("present")
+        stack.wait_for_svids(1)
+        agent.wait_for("X509 SVID lifetime isn't long enough to guarantee the availability_target")
+        # The node's own entry fills the cache.
+        assert "/absent" not in agent.output
 
 
 def in_memory(config: Path) -> None:
