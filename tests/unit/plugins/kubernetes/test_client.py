@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 from spire_py_plugins.kubernetes.client import KubernetesClient, PatchType, WatchEvent
-from spire_py_plugins.kubernetes.errors import Conflict, Gone
+from spire_py_plugins.kubernetes.errors import Conflict, Gone, error_for_answer
 from spire_py_plugins.kubernetes.kubeconfig import Kubeconfig
 from spire_py_plugins.kubernetes.resources import CONFIG_MAPS, MUTATING_WEBHOOKS, NODES, PODS
 from spire_py_plugins.kubernetes.session import Limits
@@ -126,6 +127,21 @@ async def test_an_api_server_in_trouble_is_an_error_and_then_forgotten(
     other = KubernetesClient(Kubeconfig(tmp_path / "kubeconfig"))
     async with aclosing(other):
         assert (await other.get(NODES, "node-1"))["kind"] == "Node"
+
+
+def test_a_servers_words_are_one_line_of_bounded_length() -> None:
+    body = json.dumps({"message": "first\nsecond\u2028" + "x" * 10_000}).encode()
+    error = error_for_answer(500, body)
+    assert error.message == "first second " + "x" * 487 + "…"
+
+
+async def test_no_proxy_stands_between_a_host_and_itself(
+    client: KubernetesClient, cluster: FakeKubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.add_node("node-1")
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    await client.get(NODES, "node-1")
 
 
 async def test_a_server_of_another_ca_is_not_trusted(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
 import stat
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from spire_py_plugins.kubernetes.exec_credential import ExecPlugin
 from spire_py_plugins.kubernetes.kubeconfig import Kubeconfig
 from spire_py_plugins.kubernetes.resources import NODES
 
-from spire_py.errors import FailedPrecondition, PermissionDenied, Unauthenticated
+from spire_py.errors import FailedPrecondition, PermissionDenied, Unauthenticated, Unavailable
 from tests.fakes.kubernetes import FakeKubernetes
 
 
@@ -111,6 +113,19 @@ async def test_verification_can_be_switched_off(tmp_path: Path) -> None:
         cluster.add_node("node-1")
         settings = {"insecure-skip-tls-verify": True, "certificate-authority-data": None}
         await use(cluster.write_kubeconfig(tmp_path / "kubeconfig", cluster=settings))
+
+
+async def test_verification_is_not_switched_off_by_a_text(tmp_path: Path) -> None:
+    with FakeKubernetes(names=["elsewhere"]) as cluster:
+        settings = {"insecure-skip-tls-verify": "false"}
+        with pytest.raises(Unavailable, match="certificate"):
+            await use(cluster.write_kubeconfig(tmp_path / "kubeconfig", cluster=settings))
+
+
+async def test_a_token_file_comes_before_a_token(cluster: FakeKubernetes, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(cluster.client_token())
+    user = {"tokenFile": "token", "token": "stale"}
+    await use(cluster.write_kubeconfig(tmp_path / "kubeconfig", user))
 
 
 async def test_a_user_without_credentials_is_nobody(
@@ -224,14 +239,22 @@ async def test_a_credential_that_is_no_token_is_neither_shown_nor_kept(
 @pytest.mark.parametrize(
     "script",
     [
-        pytest.param("sleep 60 & echo '{}'", id="ends"),
-        pytest.param("sleep 60 & wait", id="waits for it"),
+        pytest.param("sleep 600 & echo '{}'", id="ends"),
+        pytest.param("sleep 600 & wait", id="waits for it"),
     ],
 )
-async def test_what_a_credential_plugin_leaves_behind_holds_up_nobody(script: str) -> None:
-    plugin = ExecPlugin(["sh", "-c", script], {}, V1, "", seconds=0.3)
-    with pytest.raises(FailedPrecondition, match=r"took longer than 0\.3 s"):
-        await plugin.fetch()
+async def test_what_a_credential_plugin_leaves_behind_holds_up_nobody_and_ends(
+    tmp_path: Path, script: str
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    plugin = ExecPlugin(["sh", "-c", f"exec 3>{fifo}; {script}"], {}, V1, "", seconds=0.3)
+    with os.fdopen(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb") as held:
+        with pytest.raises(FailedPrecondition, match=r"took longer than 0\.3 s"):
+            await plugin.fetch()
+        # Which ends when the last process that has it open is gone.
+        os.set_blocking(held.fileno(), True)
+        assert await asyncio.to_thread(held.read) == b""
 
 
 @pytest.mark.parametrize(
