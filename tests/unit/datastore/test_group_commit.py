@@ -140,3 +140,15 @@ async def test_closing_waits_for_all_that_was_asked_for(
     await closing
     assert sum(size for size, _ in writer.groups) == 40
     await asyncio.gather(*tasks)
+
+
+async def test_who_comes_after_the_end_is_told(writer: Writer) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        group_commit = GroupCommit(writer.transaction, thread)
+        tasks = await _asked(group_commit, *[lambda _: None] * 3)
+        thread.shutdown(wait=False)
+        writer.let_go.set()
+        outcomes = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
+        assert [type(outcome) for outcome in outcomes] == [type(None), Unavailable, Unavailable]
+        with pytest.raises(Unavailable, match="closed"):
+            await group_commit.run(one_by_one, lambda _: None, durable=False)

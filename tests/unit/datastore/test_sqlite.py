@@ -4,18 +4,23 @@ import asyncio
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import Connection, text
 
 from spire_py.config.datastore import DatastoreConfig
-from spire_py.errors import InvalidArgument, Unavailable
+from spire_py.errors import Internal, InvalidArgument, Unavailable
 from spire_py.model.agent import Agent
 from spire_py.server.datastore import AgentFilter, open_datastore
+from spire_py.server.datastore.sql.database import Database
+from spire_py.server.datastore.sql.sqlite import SQLiteEngines
 from spire_py.server.datastore.sql.types import text_to_time, time_to_text
 from tests.fakes.clock import START, FakeClock
 from tests.unit.datastore.conftest import Opener
@@ -217,3 +222,33 @@ async def test_time_that_is_none_is_long_ago(sqlite_opener: Opener) -> None:
         found = await datastore.get_agent(agent("one").id)
         assert found is not None
         assert found.expires_at.year == 1970
+
+
+def fail_to_commit(connection: Connection) -> None:
+    """A COMMIT that SQLite refuses leaves the transaction open."""
+    connection.execute(text("CREATE TABLE above (id INTEGER PRIMARY KEY)"))
+    connection.execute(
+        text("CREATE TABLE below (id REFERENCES above (id) DEFERRABLE INITIALLY DEFERRED)")
+    )
+    connection.execute(text("INSERT INTO below VALUES (1)"))
+
+
+def lose_the_connection(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    driver.close()
+
+
+@pytest.mark.parametrize("fault", [fail_to_commit, lose_the_connection])
+async def test_after_a_fault_of_the_one_connection_that_writes_others_write(
+    tmp_path: Path, fault: Callable[[Connection], None]
+) -> None:
+    engines = SQLiteEngines(str(tmp_path / "file"), busy_timeout=timedelta(seconds=1))
+    database = Database(engines)
+    try:
+        with pytest.raises(Internal):
+            await database.write(fault)
+        await database.write(lambda connection: connection.execute(text("CREATE TABLE t (a)")))
+        tables = text("SELECT name FROM sqlite_schema")
+        assert await database.read(lambda connection: list(connection.scalars(tables))) == ["t"]
+    finally:
+        await database.aclose()

@@ -107,10 +107,20 @@ class Database:
         if self._shares_one_connection:
             return self._run(self._engines.writer, work)
         with translated():
-            if self._writing is None:
-                self._writing = self._engines.writer.connect()
-            with self._writing.execution_options(**{DURABLE: durable}).begin():
-                return work(self._writing)
+            connection = self._writing or self._engines.writer.connect()
+            self._writing = None
+            try:
+                with connection.execution_options(**{DURABLE: durable}).begin():
+                    results = work(connection)
+            except SpireError:
+                self._writing = connection  # rolled back
+                raise
+            except BaseException:
+                # A transaction may be open still, as after a COMMIT that failed. The pool ends it.
+                connection.close()
+                raise
+            self._writing = connection
+            return results
 
     async def aclose(self) -> None:
         """Wait for what is under way, then close all connections."""

@@ -89,13 +89,23 @@ class GroupCommit:
             size = min(len(self._waiting), _LARGEST_GROUP)
             group = [self._waiting.popleft() for _ in range(size)]
         parts = _parts(group)
-        self._running = asyncio.get_running_loop().run_in_executor(
-            self._thread,
-            self._transaction,
-            [(part[0].batch, [asked.item for asked in part]) for part in parts],
-            any(asked.durable for asked in group),
-        )
-        self._running.add_done_callback(partial(self._finish, parts))
+        try:
+            self._running = asyncio.get_running_loop().run_in_executor(
+                self._thread,
+                self._transaction,
+                [(part[0].batch, [asked.item for asked in part]) for part in parts],
+                any(asked.durable for asked in group),
+            )
+        except RuntimeError:  # the thread has ended
+            self._refuse_all(group)
+        else:
+            self._running.add_done_callback(partial(self._finish, parts))
+
+    def _refuse_all(self, group: Sequence[_Asked]) -> None:
+        for asked in (*group, *self._alone, *self._waiting):
+            _tell(asked.outcome, Unavailable("datastore-sql: the database is closed"))
+        self._alone.clear()
+        self._waiting.clear()
 
     def _finish(
         self, parts: Sequence[Sequence[_Asked]], finished: asyncio.Future[list[Sequence[Any]]]
