@@ -219,6 +219,7 @@ class CAManager:
         complaint = "Failed to store X.509 roots received by the upstream authority plugin."
         roots = None
         while True:
+            asked_at = self._clock.monotonic()
             try:
                 roots = roots or await upstream.next_roots()
                 await self._bundle.append(roots)
@@ -228,6 +229,9 @@ class CAManager:
             else:
                 roots = None
                 self._failures.succeeded(complaint, "ca_manager_recovered", complaint=complaint)
+                # A plugin that does not wait must not keep the database busy.
+                taken = timedelta(seconds=self._clock.monotonic() - asked_at)
+                await self._clock.sleep(_ROTATE_INTERVAL - taken)
 
     async def _every(self, interval: timedelta, action: Callable[[], Awaitable[None]]) -> None:
         while True:

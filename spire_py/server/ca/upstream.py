@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.crypto.csr import make_csr
@@ -28,6 +29,8 @@ _NO_JWT_KEYS = (
     "UpstreamAuthority plugin does not support JWT-SVIDs. Workloads managed by this server may "
     "have trouble communicating with workloads outside this cluster when using JWT-SVIDs."
 )
+
+T = TypeVar("T")
 
 log = get_logger("ca_manager")
 
@@ -83,7 +86,7 @@ class UpstreamClient:
     async def publish(self, key: JWTAuthority) -> tuple[JWTAuthority, ...]:
         try:
             async with self._asking(_PUBLISH_TIMEOUT):
-                return await self._plugin.publish_jwt_key(key)
+                return _all_of(JWTAuthority, await self._plugin.publish_jwt_key(key))
         except Unimplemented:
             if not self._has_told_of_jwt_keys:
                 log.warning(_NO_JWT_KEYS, plugin_name=self._name)
@@ -97,7 +100,9 @@ class UpstreamClient:
             SpireError: they cannot be had now.
         """
         async with self._asking(None):
-            roots = await self._plugin.next_roots()
+            roots = _all_of(bytes, await self._plugin.next_roots())
+            for root in roots:
+                CertificateFacts(root)
         return self._bundle(roots)
 
     def _check(self, minted: MintedX509CA, key: PrivateKey, now: datetime) -> datetime:
@@ -164,6 +169,10 @@ class UpstreamClient:
             raise Unavailable(f"{prefix}no answer in time") from error
         except SpireError as error:
             raise type(error)(prefix + error.message, details=error.details) from error
+        except Exception as error:
+            # Anybody may write plugins: a fault of one must not end a server whose CA still signs.
+            log.exception("upstream_authority_failed", plugin_name=self._name)
+            raise Internal(f"{prefix}{type(error).__name__}") from error
 
 
 def _check_complete(minted: MintedX509CA) -> None:
@@ -171,6 +180,15 @@ def _check_complete(minted: MintedX509CA) -> None:
         raise Internal("plugin response missing X.509 CA chain")
     if not minted.roots:
         raise Internal("plugin response missing upstream X.509 roots")
+    _all_of(bytes, (*minted.chain, *minted.roots))
+
+
+def _all_of(kind: type[T], answer: Sequence[object]) -> tuple[T, ...]:
+    """What a plugin gave, seen to be of a kind: types bind nobody who writes plugins."""
+    found = tuple(each for each in answer if isinstance(each, kind))
+    if len(found) < len(answer):
+        raise Internal("plugin response is of another type")
+    return found
 
 
 def _check_ca(facts: CertificateFacts, trust_domain: TrustDomain, now: datetime) -> None:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from spire_py_plugins.upstream_authority.disk import Config, DiskAuthority
@@ -462,3 +462,67 @@ async def test_a_jwt_key_that_cannot_be_published_is_not_used(
     await server.manager.rotate()
     assert jwt_key(server) == first
     assert 'msg="Unable to rotate JWT key" error="upstreamauthority(disk): gone"' in log.getvalue()
+
+
+class Faulty(Plugin):
+    """A plugin with bugs, once `broken`."""
+
+    broken = False
+    asked = 0
+
+    async def mint_x509_ca(self, csr: bytes, preferred_ttl: timedelta) -> MintedX509CA:
+        if self.broken:
+            raise KeyError("secret")
+        return await super().mint_x509_ca(csr, preferred_ttl)
+
+    async def publish_jwt_key(self, key: JWTAuthority) -> tuple[JWTAuthority, ...]:
+        return cast(Any, None) if self.broken else await super().publish_jwt_key(key)
+
+    async def next_roots(self) -> tuple[bytes, ...]:
+        self.asked += 1
+        return cast(Any, None) if self.broken else self.roots
+
+
+async def test_a_plugins_bugs_leave_the_server_its_ca(world: World, log: io.StringIO) -> None:
+    plugin = Faulty(world.clock)
+    server = await world.start(upstream=plugin)
+    plugin.broken = True
+    running = asyncio.create_task(server.manager.run())
+    await world.clock.sleepers(4)
+    for _ in range(3):
+        await world.clock.advance(7 * HOUR)
+        await server.manager.rotate()
+    assert not running.done()
+    await signs_validly(world, server)
+    assert 'error="upstreamauthority(disk): KeyError"' in log.getvalue()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    with pytest.raises(Internal, match="KeyError"):
+        await world.start("second", upstream=plugin)
+
+
+async def test_roots_that_come_again_and_again_are_taken_with_pauses(world: World) -> None:
+    plugin = Faulty(world.clock)
+    server = await world.start(upstream=plugin)
+    running = asyncio.create_task(server.manager.run())
+    await world.clock.sleepers(4)
+    await world.clock.advance(timedelta(seconds=9))
+    assert plugin.asked == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("nonsense", [None, (None,), ("text",), (b"nonsense",)])
+async def test_roots_that_are_nonsense_are_not_stored(
+    world: World, nonsense: Any, log: io.StringIO
+) -> None:
+    plugin = Faulty(world.clock)
+    server = await world.start(upstream=plugin)
+    plugin.roots = nonsense
+    running = asyncio.create_task(server.manager.run())
+    await world.clock.sleepers(4)
+    assert "Failed to store X.509 roots" in log.getvalue()
+    assert not running.done()
+    assert await roots(world) == ["root"]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
