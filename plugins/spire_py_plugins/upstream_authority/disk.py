@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -223,11 +224,18 @@ def _load_certificates(config: Config) -> tuple[list[bytes], tuple[bytes, ...]]:
 
 
 def _read(path: Path) -> bytes:
+    """The file, as far as it may be one; a pipe or device in its place is not waited for."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - has an opener
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InvalidArgument(f"open {path}: is no regular file")
             return file.read(MAX_PEM_BYTES + 1)
     except OSError as error:
         raise InvalidArgument(f"open {path}: {(error.strerror or '').lower()}") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _read_csr(csr: bytes, trust_domain: TrustDomain) -> CertificateRequest:

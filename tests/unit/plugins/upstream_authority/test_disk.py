@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -185,6 +186,9 @@ def broken(files: UpstreamFiles, what: str) -> None:
         case "key is a folder":
             files.key.unlink()
             files.key.mkdir()
+        case "key is a pipe":
+            files.key.unlink()
+            os.mkfifo(files.key, 0o600)
         case "key is a certificate":
             files.key.write_text(root.pem)
         case "no certificate":
@@ -223,6 +227,7 @@ CANNOT_BE_VALIDATED = (
     [
         ("no key", "unable to load upstream CA key: open {key}: no such file or directory"),
         ("key is a folder", "unable to load upstream CA key: open {key}: is a directory"),
+        ("key is a pipe", "unable to load upstream CA key: open {key}: is no regular file"),
         (
             "key is a certificate",
             'unable to load upstream CA key: expected block type ["PRIVATE KEY" "RSA PRIVATE KEY"',
