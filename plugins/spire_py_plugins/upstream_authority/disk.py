@@ -226,7 +226,7 @@ def _load_certificates(config: Config) -> tuple[list[bytes], tuple[bytes, ...]]:
 def _read(path: Path) -> bytes:
     """The file, as far as it may be one; a pipe or device in its place is not waited for."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - has an opener
+        with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InvalidArgument(f"open {path}: is no regular file")
             return file.read(MAX_PEM_BYTES + 1)
