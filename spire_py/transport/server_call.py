@@ -55,12 +55,14 @@ class Handling:
         tasks: of the handlers.
         authorize: runs before each handler.
         observe: told of each call's end, with its status and seconds.
+        request_bytes: of the requests that handlers have, as they were sent; streams' excepted.
     """
 
     tasks: TaskSet
     authorize: Authorize | None
     observe: Observe | None
     running: int = 0
+    request_bytes: int = 0
 
 
 class ServerCall(MessageStream):
@@ -152,6 +154,8 @@ class ServerCall(MessageStream):
         self._task = self._handling.tasks.create(self._run(request))
 
     async def _run(self, request: bytes | None) -> None:
+        size = len(request) if request else 0
+        self._handling.request_bytes += size
         try:
             await self._handle(request)
         except SpireError as error:
@@ -165,6 +169,7 @@ class ServerCall(MessageStream):
             self._end_with(Internal("internal error"))
         finally:
             self._handling.running -= 1
+            self._handling.request_bytes -= size
 
     async def _handle(self, request: bytes | None) -> None:
         if self._handling.authorize is not None:

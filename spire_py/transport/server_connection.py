@@ -34,6 +34,8 @@ _TRAILERS_ONLY = encode_headers([(b":status", b"200"), (b"content-type", b"appli
 _FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _AGE_JITTER = 0.1
 _BYTES_OF_CALL = 4_096
+_COPIES_OF_REQUEST = 2
+"""A handler's request is held as it was sent, and parsed."""
 _jitter = random.SystemRandom()
 
 
@@ -95,6 +97,7 @@ class ServerConnection(Connection):
     def held_bytes(self) -> int:
         """About what the peer makes us hold in memory."""
         calls = max(len(self.streams), self._handling.running) * _BYTES_OF_CALL
+        calls += self._handling.request_bytes * _COPIES_OF_REQUEST
         return self.buffered_bytes + calls + self.transport.unsent_bytes
 
     # Requests.

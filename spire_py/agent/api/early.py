@@ -12,14 +12,19 @@ from contextlib import aclosing
 from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
 
-from spire_py.errors import Unimplemented
+from spire_py.errors import ResourceExhausted, Unimplemented
 from spire_py.transport import CallContext, Service
 from spire_py.transport.service import snake_case
+
+_LARGEST_REQUEST = 16 << 10
 
 
 class EarlyServices:
     """Stands in for services that are to come. How long a call is kept is its caller's choice.
+
+    A request larger than 16 KiB is not kept: parsed, it may be eight times as large as it was sent.
 
     Args:
         descriptors: theirs.
@@ -36,12 +41,19 @@ class EarlyServices:
             self._handlers.update({path: each.handler for path, each in service.methods.items()})
         self._here.set()
 
-    async def _handler(self, path: bytes) -> Callable[[Any, Any], Any]:
+    async def _handler(self, path: bytes, request: Any) -> Callable[[Any, Any], Any]:
+        if isinstance(request, Message) and not self._here.is_set():
+            _check_size(request)
         await self._here.wait()
         handler = self._handlers.get(path)
         if handler is None:
             raise Unimplemented(f"unknown method {path.decode()}")
         return handler
+
+
+def _check_size(request: Message) -> None:
+    if request.ByteSize() > _LARGEST_REQUEST:
+        raise ResourceExhausted("the agent starts still, and keeps no request that is so large")
 
 
 class _StandIn:
@@ -56,14 +68,14 @@ class _StandIn:
 
 def _unary(path: bytes, find: Any) -> Callable[[Any, CallContext], Any]:
     async def call(request: Any, context: CallContext) -> Any:
-        return await (await find(path))(request, context)
+        return await (await find(path, request))(request, context)
 
     return call
 
 
 def _stream(path: bytes, find: Any) -> Callable[[Any, CallContext], Any]:
     async def call(request: Any, context: CallContext) -> AsyncIterator[Any]:
-        handler = await find(path)
+        handler = await find(path, request)
         async with aclosing(handler(request, context)) as answers:
             async for answer in answers:
                 yield answer

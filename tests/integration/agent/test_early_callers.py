@@ -12,7 +12,7 @@ import pytest
 from spire_py._proto import workload_pb2
 from spire_py._proto.envoy import discovery_pb2
 from spire_py._proto.grpc import health_pb2
-from spire_py.errors import DeadlineExceeded, InvalidArgument, SpireError
+from spire_py.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, SpireError
 from spire_py.transport import Channel
 from tests.integration.agent.world import HEADER, ME, World
 
@@ -99,6 +99,18 @@ async def test_who_lacks_the_header_does_not_wait(early: World) -> None:
                 workload_pb2.JWTSVIDRequest(audience=["x"]),
                 workload_pb2.JWTSVIDResponse,
                 timeout=20,
+            )
+
+
+async def test_no_large_request_is_kept(early: World) -> None:
+    async with early.workload() as channel:
+        with pytest.raises(ResourceExhausted, match="keeps no request"):
+            await channel.unary(
+                "/SpiffeWorkloadAPI/FetchJWTSVID",
+                workload_pb2.JWTSVIDRequest(audience=[""] * 10_000),
+                workload_pb2.JWTSVIDResponse,
+                timeout=20,
+                metadata=HEADER,
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,10 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.wrappers_pb2 import BytesValue
 
-from spire_py.transport import Limits, Server
+from spire_py.errors import SpireError
+from spire_py.transport import Channel, Limits, Server
 from tests.fakes.clock import FakeClock
-from tests.integration.transport.echo import serving, until
+from tests.integration.transport.echo import UNARY, Echo, serving, until
 from tests.integration.transport.raw import (
     DATA,
     ENHANCE_YOUR_CALM,
@@ -73,6 +76,24 @@ async def test_the_peer_that_holds_most_loses_connections_and_no_other(
         await clock.advance(SECOND)
         assert sum(each.held_bytes for each in server._connections) <= 60_000
         assert await honest.alive(5)
+
+
+async def test_the_requests_of_handlers_that_run_are_held_too(socket_path: Path) -> None:
+    clock, echo = FakeClock(), Echo()
+    limits = Limits(held_bytes=100_000, **PATIENT)  # type: ignore[arg-type]
+    async with serving(socket_path, echo, limits=limits, clock=clock) as server:
+        channel = Channel.unix(socket_path)
+        # A field that the message does not have is kept with it.
+        request = BytesValue(value=b"hang")
+        request.MergeFromString(b"\x12" + struct.pack("<BBB", 0xE0, 0xD4, 0x03) + b"x" * 60_000)
+        waiting = asyncio.create_task(channel.unary(UNARY, request, BytesValue, timeout=20))
+        await echo.started.wait()
+        assert sum(each.held_bytes for each in server._connections) > 120_000
+        await clock.advance(SECOND)
+        with pytest.raises(SpireError):
+            await waiting
+        await until(lambda: server.calls == 0)
+        await channel.aclose()
 
 
 async def test_what_a_server_may_well_hold_costs_nobody_a_connection(socket_path: Path) -> None:
