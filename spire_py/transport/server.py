@@ -86,6 +86,7 @@ class Server:
         self._open: Counter[object] = Counter()
         self._open_count = 0
         self._turned_away = 0
+        self._made_room = 0
         self._housekeeping: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
         self._closing = False
@@ -264,10 +265,12 @@ class Server:
             if connection.peer_key == heaviest:
                 del self._shaking_hands[connection]
                 handshake.cancel()
+                self._made_room += 1
                 return True
         theirs = [each for each in self._connections if each.peer_key == heaviest]
         if theirs:
             self._end_some([min(theirs, key=_use)], "all places are taken")
+            self._made_room += 1
         return bool(theirs)
 
     # Connections.
@@ -363,9 +366,13 @@ class Server:
             for connection in tuple(self._connections):
                 connection.tick(now)
             self._shed()
-            if self._turned_away:  # told once a second: a line for each would be a flood itself
+            # Told once a second: a line for each would be a flood itself.
+            if self._turned_away:
                 log.warning("connections_refused", count=self._turned_away)
                 self._turned_away = 0
+            if self._made_room:
+                log.warning("connections_ended_for_others", count=self._made_room)
+                self._made_room = 0
 
     def _shed(self) -> None:
         """Where memory grows too much, end connections of the peer that holds most of it."""
@@ -380,14 +387,17 @@ class Server:
                 key=lambda each: each.held_bytes,
                 reverse=True,
             )
-            held -= self._end_some(worst[: max(1, len(worst) // 8)], "memory grows too much")
+            ended = worst[: max(1, len(worst) // 8)]
+            reason = "memory grows too much"
+            address = ended[0].peer.address
+            log.warning("connections_ended", reason=reason, peer=address, count=len(ended))
+            held -= self._end_some(ended, reason)
 
     def _end_some(self, connections: Sequence[ServerConnection], reason: str) -> int:
         """End connections at once; the bytes they held."""
         freed = 0
         for connection in connections:
             freed += connection.held_bytes
-            log.warning("connection_ended", reason=reason, peer=connection.peer.address)
             connection.fail(ErrorCode.ENHANCE_YOUR_CALM, reason)
             connection.transport.abort()
         return freed

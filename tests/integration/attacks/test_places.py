@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from spire_py.telemetry.logs import configure_logging
 from spire_py.transport import Limits, Server, server_context
+from tests.fakes.clock import FakeClock
 from tests.integration.transport.certificates import Authority
 from tests.integration.transport.echo import serving, until
 from tests.integration.transport.raw import RawClient, headers, raw_client, raw_tcp_client
@@ -89,3 +93,26 @@ async def test_who_only_begins_handshakes_keeps_no_one_out(
         # Those who began first have gone.
         assert [await client.read() for client in silent[:2]] == [None, None]
         assert server.connections == PLACES
+
+
+async def test_who_makes_room_again_and_again_writes_a_line_a_second(socket_path: Path) -> None:
+    clock, lines = FakeClock(), io.StringIO()
+    configure_logging(stream=lines)
+    limits = Limits(connections=PLACES, connections_per_peer=PLACES)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(socket_path, limits=limits, clock=clock))
+        _, port = await server.listen_tcp(
+            "127.0.0.1", 0, tls=None, verify_peer=None, max_connection_age=None
+        )
+        for _ in range(20):
+            while server.connections < PLACES:
+                client = await stack.enter_async_context(raw_tcp_client(port))
+                assert await served(client)
+            async with raw_client(socket_path) as other:
+                assert await served(other)
+            await until(lambda: server.connections < PLACES)
+        assert "ended" not in lines.getvalue()
+        await clock.advance(timedelta(seconds=1))
+        assert lines.getvalue().count("connections_ended_for_others") == 1
+        assert "count=20" in lines.getvalue()
+    configure_logging()

@@ -74,3 +74,17 @@ def test_items_of_one_batch_share_a_request_id(lines: io.StringIO) -> None:
         assert (status.code, status.message) == (5, "entry not found")
     ids = {line.partition("request_id=")[2].split()[0] for line in lines.getvalue().splitlines()}
     assert len(ids) == 1
+
+
+async def test_a_flood_of_failed_calls_that_anyone_may_make_does_not_fill_the_disk(
+    lines: io.StringIO,
+) -> None:
+    servicer = LoggedServicer(Servicer())
+    stranger = FakeContext(values={"caller": Caller(CallerKind.NOBODY)})
+    for _ in range(20_000):
+        with pytest.raises(InvalidArgument):
+            await servicer.get_entry(None, stranger)
+    assert 1_000 <= lines.getvalue().count("Invalid argument") < 10_000
+    with pytest.raises(InvalidArgument):
+        await servicer.get_entry(None, FakeContext())
+    assert "authorized_as=agent" in lines.getvalue()
