@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from spire_py.catalog.finder import Made
@@ -17,6 +17,8 @@ log = get_logger("catalog")
 _FIRST_WAIT = timedelta(seconds=5)
 _LONGEST_WAIT = timedelta(minutes=5)
 _MOST_SECONDS = 30.0
+_MOST_REASONS = 100
+_LONGEST_REASON = 1_000
 
 
 class Surroundings:
@@ -68,12 +70,17 @@ class Surroundings:
 async def _ask(plugin: Made) -> tuple[str, ...]:
     try:
         async with asyncio.timeout(_MOST_SECONDS):
-            return tuple(await plugin.plugin.check_surroundings())
+            return _bounded(await plugin.plugin.check_surroundings())
     except TimeoutError:
         return (f"what it needs does not answer within {_MOST_SECONDS:.0f} seconds",)
     except SpireError as error:
-        return (error.message,)
+        return _bounded([error.message])
     except Exception as error:
         # A plugin's fault, and anybody may write plugins: the daemon knows nothing of it.
         log.exception("surroundings_cannot_be_checked", error=str(error))
         return (f"what it needs cannot be found out: {type(error).__name__}",)
+
+
+def _bounded(told: Sequence[str]) -> tuple[str, ...]:
+    """What readiness may show to anyone: other programs' answers may be part of it."""
+    return tuple(reason[:_LONGEST_REASON] for reason in told[:_MOST_REASONS])

@@ -73,7 +73,8 @@ class ChangesServicer:
                         await changed.wait()
                 except TimeoutError:
                     return
-                if self._closing.is_set():
+                # Where there was no need to wait, no time-out has come either.
+                if self._closing.is_set() or asyncio.get_running_loop().time() >= end:
                     return
                 changed.clear()
                 now = self._seen_by(agent_id)

@@ -112,3 +112,13 @@ async def test_one_that_hangs_or_cannot_tell_keeps_no_other_from_being_asked() -
     }
     task.cancel()
     await asyncio.wait((task,))
+
+
+async def test_what_readiness_shows_to_anyone_is_bounded() -> None:
+    clock, plugin = FakeClock(), Needy(*(f"{number}" + "x" * 100_000 for number in range(10_000)))
+    surroundings = Surroundings([made(plugin)], clock=clock)
+    task = asyncio.create_task(surroundings.run())
+    await clock.sleepers(1)
+    assert sum(map(len, surroundings.missing()["WorkloadAttestor k8s"])) <= 100_000
+    task.cancel()
+    await asyncio.wait((task,))

@@ -1,6 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from spire_py._proto.spire_py import changes_pb2
+from spire_py.runtime.watch import Watch
+from spire_py.server.api import changes as api
 from spire_py.server.changes import Changes
+from spire_py.server.policy import Caller, CallerKind
+from spire_py.spiffe.id import SpiffeID
+from tests.fakes.agents import agent_id
 
 
 def test_a_change_of_one_agent_wakes_its_own_listeners_only() -> None:
@@ -32,3 +45,37 @@ def test_who_has_left_hears_nothing() -> None:
         changes.tell_all()
         assert stays.is_set()
         assert not leaves.is_set()
+
+
+class Memory:
+    """Each time another agent, so that each look sees a change."""
+
+    bundles = Watch[Any]({})
+
+    def agent(self, agent_id: SpiffeID) -> Any:
+        return object()
+
+    def authorized(self, agent_id: SpiffeID) -> Any:
+        return None
+
+
+@dataclass
+class Context:
+    values: dict[str, object]
+
+
+async def test_a_stream_that_never_has_to_wait_ends_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else an agent that is slow to read would keep rights that it has lost."""
+    monkeypatch.setattr(api, "STREAM_LIFE", timedelta())
+    changes, memory = Changes(), Memory()
+    servicer = api.ChangesServicer(
+        entries=memory, bundles=memory, changes=changes, closing=asyncio.Event()
+    )
+    context: Any = Context({"caller": Caller(CallerKind.AGENT, agent_id("a"))})
+    stream = servicer.watch(changes_pb2.WatchRequest(), context)
+    await anext(stream)
+    changes.tell_all()
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
