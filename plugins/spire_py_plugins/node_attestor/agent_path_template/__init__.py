@@ -1,16 +1,16 @@
-"""`agent_path_template` of node attestors: the part of Go's text/template that paths need (I16).
+"""`agent_path_template` of node attestors: Go's text/template as SPIRE fills it (feature I16).
 
-Text with actions in double braces. An action is a value, or begins or ends a part of the template
-that depends on one: `if`, `else if`, `with`, `range`, `else`, `end`. A value is a field such as
-`.Subject.CommonName`, a quoted text, a whole number, `true` or `false`, or a call of one of
-`functions.py`; `|` hands a value on as the last argument, parentheses group. Within `with` and
-`range`, `.` is what they hand on, and fields are `$.Subject.CommonName`.
+Text with actions in double braces. `lexer.py` takes it apart, `expressions.py` reads the values in
+actions and `parser.py` what actions make of the text between them; `nodes.py` and `parts.py` are what
+comes out of it, and fill it. `functions` has what templates may call: Go's own functions and those of
+sprig's that SPIRE takes, each with the results that they have there.
 
-Whatever else the language has is refused when the template is read, and so is a field that does
-not exist: a template must not turn out wrong when an agent attests.
+Who writes a template is trusted, who attests is not: how much there is to do, how long texts get and
+how deep values nest has bounds. A fault that shows without data is told when the template is read, as a
+field that does not exist is: a template must not turn out wrong when an agent attests.
 """
 
 from spire_py_plugins.node_attestor.agent_path_template.template import AgentPathTemplate
-from spire_py_plugins.node_attestor.agent_path_template.values import InvalidTemplate
+from spire_py_plugins.node_attestor.agent_path_template.values import BigInteger, InvalidTemplate
 
-__all__ = ["AgentPathTemplate", "InvalidTemplate"]
+__all__ = ["AgentPathTemplate", "BigInteger", "InvalidTemplate"]

@@ -1,44 +1,56 @@
-"""What a template is made of once it is read."""
+"""The values in a template once it is read: what gives one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from spire_py_plugins.node_attestor.agent_path_template.functions import FUNCTIONS
 from spire_py_plugins.node_attestor.agent_path_template.values import (
-    Data,
     InvalidTemplate,
+    Map,
+    Struct,
     Value,
-    as_text,
+    Work,
     is_true,
+    kind_name,
 )
 
-_MAX_STEPS = 10_000
 
+@dataclass(slots=True)
+class Scope:
+    """What a value may depend on.
 
-class Run:
-    """One filling of a template, which must not take for ever: an agent chooses the data."""
+    Attributes:
+        dot: what `.` is.
+        variables: names and values, the innermost last. `$` is the first.
+        work: counts.
+    """
 
-    def __init__(self, data: Data) -> None:
-        self.data = data
-        self._steps = 0
+    dot: Value
+    variables: list[tuple[str, Value]]
+    work: Work = field(default_factory=Work)
 
-    def step(self) -> None:
-        """Raises `InvalidTemplate` where there were too many."""
-        self._steps += 1
-        if self._steps > _MAX_STEPS:
-            raise InvalidTemplate(f"filling it takes more than {_MAX_STEPS} steps")
+    def variable(self, name: str) -> Value:
+        return self.variables[self._index(name)][1]
+
+    def assign(self, name: str, value: Value) -> None:
+        self.variables[self._index(name)] = (name, value)
+
+    def _index(self, name: str) -> int:
+        for index in range(len(self.variables) - 1, -1, -1):
+            if self.variables[index][0] == name:
+                return index
+        raise InvalidTemplate(f"variable {name} has no value here")
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A text or number that stands in the template."""
+    """A text or number that stands in the template, or nil."""
 
-    value: str | int | bool
+    value: str | int | float | bool | None
 
-    def evaluate(self, run: Run, dot: Value) -> Value:  # noqa: ARG002 - as all of its kind
+    def evaluate(self, scope: Scope) -> Value:  # noqa: ARG002 - as all of its kind
         return self.value
 
 
@@ -46,24 +58,41 @@ class Literal:
 class Dot:
     """What `with` or `range` hands on."""
 
-    def evaluate(self, run: Run, dot: Value) -> Value:  # noqa: ARG002
-        return dot
+    def evaluate(self, scope: Scope) -> Value:
+        return scope.dot
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """A field, by the names on the way to it."""
+class Variable:
+    """`$name`, or `$`: all fields."""
 
+    name: str
+
+    def evaluate(self, scope: Scope) -> Value:
+        return scope.variable(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Fields of a value, or keys of a mapping, by the names on the way."""
+
+    node: Node
     names: tuple[str, ...]
 
-    def evaluate(self, run: Run, dot: Value) -> Value:  # noqa: ARG002
-        value: Any = run.data
+    def evaluate(self, scope: Scope) -> Value:
+        value = self.node.evaluate(scope)
         for name in self.names:
-            if not isinstance(value, Mapping) or name not in value:
-                raise InvalidTemplate(f"field .{'.'.join(self.names)} has no value")
-            value = value[name]
-        result: Value = value
-        return result
+            scope.work.charge()
+            value = self._field(value, name)
+        return value
+
+    def _field(self, value: Value, name: str) -> Value:
+        if not isinstance(value, Struct | Map):
+            raise InvalidTemplate(f"a {kind_name(value)} has no field .{name}")
+        entries = value.fields if isinstance(value, Struct) else value.entries
+        if name not in entries:
+            raise InvalidTemplate(f"field .{'.'.join(self.names)} has no value")
+        return entries[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +102,11 @@ class Call:
     name: str
     arguments: tuple[Node, ...]
 
-    def evaluate(self, run: Run, dot: Value) -> Value:
-        values = [argument.evaluate(run, dot) for argument in self.arguments]
+    def evaluate(self, scope: Scope) -> Value:
+        scope.work.charge()
+        values = [argument.evaluate(scope) for argument in self.arguments]
         try:
-            return FUNCTIONS[self.name].call(values)
+            return FUNCTIONS[self.name].call(values, scope.work)
         except InvalidTemplate as error:
             raise InvalidTemplate(f"function {self.name!r}: {error.message}") from error
 
@@ -91,68 +121,36 @@ class Either:
     wanted: bool
     arguments: tuple[Node, ...]
 
-    def evaluate(self, run: Run, dot: Value) -> Value:
+    def evaluate(self, scope: Scope) -> Value:
         for argument in self.arguments[:-1]:
-            value = argument.evaluate(run, dot)
+            value = argument.evaluate(scope)
             if is_true(value) is self.wanted:
                 return value
-        return self.arguments[-1].evaluate(run, dot)
-
-
-Node: TypeAlias = "Literal | Dot | Field | Call | Either"
+        return self.arguments[-1].evaluate(scope)
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A part of the path."""
+class Pipeline:
+    """A value that a variable is given, or two in `range`.
 
-    node: Node
-
-    def execute(self, run: Run, dot: Value) -> Iterator[str]:
-        run.step()
-        yield as_text(self.node.evaluate(run, dot))
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """`if`, `with` or `range`: one of two parts of the template, or one of them repeatedly."""
-
-    kind: str
-    node: Node
-    body: tuple[Part, ...]
-    otherwise: tuple[Part, ...]
-
-    def execute(self, run: Run, dot: Value) -> Iterator[str]:
-        run.step()
-        value = self.node.evaluate(run, dot)
-        if not is_true(value):
-            yield from execute(self.otherwise, run, dot)
-        elif self.kind == "if":
-            yield from execute(self.body, run, dot)
-        elif self.kind == "with":
-            yield from execute(self.body, run, value)
-        else:
-            for each in _items(value):
-                run.step()
-                yield from execute(self.body, run, each)
-
-
-Part: TypeAlias = "Text | Branch"
-
-
-def execute(parts: Sequence[Part], run: Run, dot: Value) -> Iterator[str]:
-    """The texts that parts of a template give, one after the other.
-
-    Raises:
-        InvalidTemplate: there are none for this data.
+    Attributes:
+        node: gives the value.
+        names: of the variables.
+        declares: whether these are new ones.
     """
-    for part in parts:
-        yield from part.execute(run, dot)
+
+    node: Node
+    names: tuple[str, ...] = ()
+    declares: bool = False
+
+    def evaluate(self, scope: Scope) -> Value:
+        value = self.node.evaluate(scope)
+        for name in self.names:
+            if self.declares:
+                scope.variables.append((name, value))
+            else:
+                scope.assign(name, value)
+        return value
 
 
-def _items(value: Value) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        return iter(value[key] for key in sorted(value))
-    if isinstance(value, str | int):
-        raise InvalidTemplate("range goes over lists and mappings")
-    return iter(value)
+Node: TypeAlias = "Literal | Dot | Variable | Fields | Call | Either | Pipeline"

@@ -2,255 +2,212 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from spire_py_plugins.node_attestor.agent_path_template.functions import FUNCTIONS
-from spire_py_plugins.node_attestor.agent_path_template.nodes import (
+from spire_py_plugins.node_attestor.agent_path_template.expressions import (
+    Expressions,
+    Shape,
+    is_group,
+)
+from spire_py_plugins.node_attestor.agent_path_template.lexer import Piece, pieces
+from spire_py_plugins.node_attestor.agent_path_template.parts import (
+    Action,
     Branch,
-    Call,
-    Dot,
-    Either,
-    Field,
-    Literal,
-    Node,
+    Include,
+    Leave,
     Part,
+    Range,
     Text,
 )
 from spire_py_plugins.node_attestor.agent_path_template.values import InvalidTemplate
 
-_MAX_DEPTH = 8
-
-_ACTION = re.compile(
-    r"\{\{(?P<trim>-\s+)?\s*(?:(?P<comment>/\*.*?\*/)|(?P<body>(?:\"(?:\\.|[^\"\\])*\"|[^\"])*?))"
-    r"(?P<end>\s-)?\}\}",
-    re.DOTALL,
-)
-_TOKEN = re.compile(
-    r"\s*(?:(?P<root>\$(?:\.[A-Za-z_]\w*)+)|(?P<field>(?:\.[A-Za-z_]\w*)+)|(?P<dot>\.)(?!\w)"
-    r"|(?P<name>[A-Za-z_]\w*)|(?P<number>-?\d{1,9})(?![\w.])"
-    r'|"(?P<text>(?:\\["\\]|[^"\\\n])*)"|(?P<mark>[|()]))'
-)
-_WORDS = {"if", "with", "range", "else", "end"}
-_VALUES = {"root", "field", "dot", "text", "number"}
+_MAX_DEPTH = 16
+MAIN = "agent-path"
 
 
-def parse(text: str, fields: frozenset[str]) -> tuple[Part, ...]:
-    """The parts of a template.
+def parse(text: str, shape: Shape) -> dict[str, tuple[Part, ...]]:
+    """The templates in a text by name, and the text itself as `MAIN`.
 
     Raises:
         InvalidTemplate: it cannot be read, or uses what is not known.
     """
-    return _Blocks(list(_pieces(text)), fields).parse()
+    return _Parser(list(pieces(text)), shape).parse()
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """A text between actions, or the inside of one."""
+class _Place:
+    """Where in a template an action stands.
 
-    text: str
-    is_action: bool
+    Attributes:
+        dot: the shape of `.`.
+        root: that of `$`.
+        variables: the names that are known; inner places know those of outer ones.
+        loops: whether `break` may stand here.
+    """
 
-    @property
-    def word(self) -> str:
-        """Which part of the template the action begins or ends; empty for none."""
-        first = self.text.split(None, 1)[0] if self.is_action and self.text.strip() else ""
-        return first if first in _WORDS else ""
-
-    @property
-    def rest(self) -> str:
-        return self.text.strip().removeprefix(self.word)
-
-
-def _pieces(text: str) -> Iterator[_Piece]:
-    position, trim = 0, False
-    for action in _ACTION.finditer(text):
-        yield _plain(text[position : action.start()], trim, bool(action["trim"]))
-        if action["comment"] is None:
-            yield _Piece(action["body"], True)
-        position, trim = action.end(), bool(action["end"])
-    yield _plain(text[position:], trim, False)
+    dot: Shape
+    root: Shape
+    variables: list[str] = field(default_factory=lambda: ["$"])
+    loops: bool = False
 
 
-def _plain(text: str, trim_left: bool, trim_right: bool) -> _Piece:
-    if "{{" in text:
-        raise InvalidTemplate("unclosed action")
-    text = text.lstrip() if trim_left else text
-    return _Piece(text.rstrip() if trim_right else text, False)
-
-
-class _Blocks:
-    """Reads pieces into parts, and knows what `.` is among them."""
-
-    def __init__(self, pieces: Sequence[_Piece], fields: frozenset[str]) -> None:
-        self._pieces = pieces
-        self._fields = fields
+class _Parser:
+    def __init__(self, template: Sequence[Piece], shape: Shape) -> None:
+        self._pieces = template
+        self._shape = shape
         self._next = 0
         self._depth = 0
+        self._templates: dict[str, tuple[Part, ...]] = {}
+        self._included: set[str] = set()
 
-    def parse(self) -> tuple[Part, ...]:
-        parts = self._parts(False)
+    def parse(self) -> dict[str, tuple[Part, ...]]:
+        parts = self._parts(_Place(self._shape, self._shape), top=True)
         if self._next < len(self._pieces):
-            raise InvalidTemplate(f"unexpected {{{{{self._pieces[self._next].word}}}}}")
-        return parts
+            raise InvalidTemplate(f"unexpected {{{{{self._keyword()}}}}}")
+        self._add(MAIN, parts)
+        if missing := self._included - self._templates.keys():
+            raise InvalidTemplate(f"template {min(missing)!r} is not defined")
+        return self._templates
 
-    def _parts(self, bound: bool) -> tuple[Part, ...]:
-        """Up to the `else` or `end` that is not theirs. `bound`: `.` is a value."""
+    def _add(self, name: str, parts: tuple[Part, ...]) -> None:
+        """As in Go, a template may take the place of one without contents."""
+        if not _is_empty(self._templates.get(name, ())):
+            if _is_empty(parts):
+                return
+            raise InvalidTemplate(f"template {name!r} is defined twice")
+        self._templates[name] = parts
+
+    def _keyword(self) -> str:
+        """The keyword that the next piece begins with, empty for none."""
+        if self._next == len(self._pieces):
+            return ""
+        tokens = [each for each in self._pieces[self._next].tokens or () if each.kind != "space"]
+        return tokens[0].text if tokens and tokens[0].kind == "keyword" else ""
+
+    def _parts(self, place: _Place, *, top: bool = False) -> tuple[Part, ...]:
+        """Up to the `else` or `end` that is not theirs."""
+        self._depth += 1
+        if self._depth > _MAX_DEPTH + 1:
+            raise InvalidTemplate("parts are nested too deeply")
         parts: list[Part] = []
-        while self._next < len(self._pieces):
+        while self._next < len(self._pieces) and self._keyword() not in {"else", "end"}:
             piece = self._pieces[self._next]
-            if piece.word in {"else", "end"}:
-                break
+            keyword = self._keyword()
             self._next += 1
-            if piece.word:
-                parts.append(self._branch(piece.word, piece.rest, bound))
-            elif piece.is_action:
-                parts.append(Text(self._value(piece.text, bound)))
-            elif piece.text:
-                parts.append(Text(Literal(piece.text)))
+            if piece.tokens is None:
+                parts += [Text(piece.text)] if piece.text else []
+            elif keyword == "define":
+                if not top:
+                    raise InvalidTemplate("unexpected {{define}}")
+                self._define(self._expressions(piece, place))
+            else:
+                parts.append(self._part(keyword, self._expressions(piece, place), place))
+        self._depth -= 1
         return tuple(parts)
 
-    def _branch(self, kind: str, condition: str, bound: bool) -> Part:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise InvalidTemplate("parts are nested too deeply")
-        node = self._value(condition, bound)
-        body = self._parts(bound or kind != "if")
-        otherwise = self._otherwise(kind, bound)
-        self._depth -= 1
-        return Branch(kind, node, body, otherwise)
+    def _expressions(self, piece: Piece, place: _Place) -> Expressions:
+        return Expressions(piece.tokens or (), place.variables, place.dot, place.root)
 
-    def _otherwise(self, kind: str, bound: bool) -> tuple[Part, ...]:
+    def _part(self, keyword: str, action: Expressions, place: _Place) -> Part:
+        if not keyword:
+            return self._action(action)
+        action.take()
+        match keyword:
+            case "break" | "continue":
+                action.finish()
+                if not place.loops:
+                    raise InvalidTemplate(f"{{{{{keyword}}}}} outside of range")
+                return Leave(keyword == "continue")
+            case "template":
+                return self._include(action)
+            case "block":
+                return self._block(action)
+        return self._control(keyword, action, place)
+
+    def _action(self, action: Expressions) -> Action:
+        pipeline = action.pipeline("command")
+        if not pipeline.names and is_group(action.shape(pipeline)):
+            raise InvalidTemplate("there is no text for a group of fields; name one of them")
+        return Action(pipeline)
+
+    def _control(self, keyword: str, action: Expressions, place: _Place) -> Part:
+        mark = len(place.variables)
+        pipeline = action.pipeline(keyword)
+        dot = {"if": place.dot, "with": action.shape(pipeline)}.get(keyword)
+        loops = place.loops or keyword == "range"
+        body = self._parts(_Place(dot, place.root, place.variables, loops))
+        otherwise = self._otherwise(keyword, place)
+        del place.variables[mark:]
+        if keyword == "range":
+            return Range(pipeline, body, otherwise)
+        return Branch(keyword == "with", pipeline, body, otherwise)
+
+    def _otherwise(self, keyword: str, place: _Place) -> tuple[Part, ...]:
         """What comes after the body, up to and with the `end`."""
-        last = self._take(kind)
-        if last.word == "end":
+        action = self._end(keyword, place)
+        if action is None:
             return ()
-        again = _Piece(last.rest, True)
-        if again.word == "if" and kind == "if":
-            return (self._branch("if", again.rest, bound),)
-        if again.text.strip():
-            raise InvalidTemplate(f"unexpected {again.text.strip()!r} after else")
-        otherwise = self._parts(bound)
-        if self._take(kind).word != "end":
-            raise InvalidTemplate(f"{kind} has a second else")
-        return otherwise
+        again = action.peek()
+        if again.kind == "keyword" and again.text == keyword != "range":
+            action.take()
+            self._depth += 1
+            parts = (self._control(keyword, action, place),)
+            self._depth -= 1
+            return parts
+        if again.kind != "end":
+            raise InvalidTemplate(f"unexpected {again.text!r} after else")
+        parts_ = self._parts(place)
+        if self._end(keyword, place) is not None:
+            raise InvalidTemplate(f"{keyword} has a second else")
+        return parts_
 
-    def _take(self, kind: str) -> _Piece:
-        """The `else` or `end` that comes now."""
-        if self._next == len(self._pieces):
-            raise InvalidTemplate(f"{kind} has no end")
-        piece = self._pieces[self._next]
+    def _end(self, keyword: str, place: _Place) -> Expressions | None:
+        """What comes after the `else` that is next; None for `end`."""
+        word = self._keyword()
+        if not word:
+            raise InvalidTemplate(f"{keyword} has no end")
+        action = self._expressions(self._pieces[self._next], place)
         self._next += 1
-        if piece.word == "end" and piece.rest.strip():
-            raise InvalidTemplate(f"unexpected {piece.rest.strip()!r} after end")
-        return piece
+        action.take()
+        if word == "else":
+            return action
+        if action.peek().kind != "end":
+            raise InvalidTemplate(f"unexpected {action.peek().text!r} after end")
+        return None
 
-    def _value(self, text: str, bound: bool) -> Node:
-        return _Values(text, self._fields, bound).parse()
+    def _name(self, keyword: str, action: Expressions) -> str:
+        token = action.take()
+        if token.kind != "literal" or not isinstance(token.value, str):
+            raise InvalidTemplate(f"{keyword} needs a quoted name")
+        return token.value
 
+    def _define(self, action: Expressions) -> None:
+        action.take()
+        name = self._name("define", action)
+        action.finish()
+        self._add(name, self._body("define"))
 
-class _Values:
-    """Reads the value in one action."""
+    def _body(self, keyword: str) -> tuple[Part, ...]:
+        """The contents of a template, which may be filled with anything."""
+        place = _Place(None, None)
+        parts = self._parts(place)
+        if self._end(keyword, place) is not None:
+            raise InvalidTemplate(f"unexpected {{{{else}}}} in {keyword}")
+        return parts
 
-    def __init__(self, text: str, fields: frozenset[str], bound: bool) -> None:
-        self._fields = fields
-        self._bound = bound
-        self._tokens = list(_tokens(text))
-        self._next = 0
-        self._depth = 0
+    def _include(self, action: Expressions) -> Include:
+        name = self._name("template", action)
+        self._included.add(name)
+        return Include(name, None if action.peek().kind == "end" else action.pipeline("template"))
 
-    def parse(self) -> Node:
-        node = self._pipeline()
-        if self._next != len(self._tokens):
-            raise InvalidTemplate(f"unexpected {self._tokens[self._next][1]!r} in action")
-        return node
-
-    def _peek(self) -> tuple[str, str]:
-        return self._tokens[self._next] if self._next < len(self._tokens) else ("", "")
-
-    def _take(self) -> tuple[str, str]:
-        token = self._peek()
-        self._next += 1
-        return token
-
-    def _pipeline(self) -> Node:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise InvalidTemplate("parentheses are nested too deeply")
-        node = self._command(None)
-        while self._peek() == ("mark", "|"):
-            self._take()
-            node = self._command(node)
-        self._depth -= 1
-        return node
-
-    def _command(self, piped: Node | None) -> Node:
-        kind, text = self._peek()
-        if kind != "name" or text in {"true", "false"}:
-            if piped is not None:
-                raise InvalidTemplate("a value can be handed on to a function only")
-            return self._operand()
-        self._take()
-        arguments = []
-        while self._is_operand():
-            arguments.append(self._operand())
-        if piped is not None:
-            arguments.append(piped)
-        return _call(text, tuple(arguments))
-
-    def _is_operand(self) -> bool:
-        kind, text = self._peek()
-        return kind in _VALUES or text in {"true", "false"} or (kind, text) == ("mark", "(")
-
-    def _operand(self) -> Node:
-        kind, text = self._take()
-        match kind:
-            case "field" | "root":
-                return self._field(kind, text)
-            case "dot" if self._bound:
-                return Dot()
-            case "text":
-                return Literal(re.sub(r"\\(.)", r"\1", text))
-            case "number":
-                return Literal(int(text))
-            case "name" if text in {"true", "false"}:
-                return Literal(text == "true")
-            case "mark" if text == "(":
-                node = self._pipeline()
-                if self._take() != ("mark", ")"):
-                    raise InvalidTemplate("unclosed parenthesis")
-                return node
-        raise InvalidTemplate(f"unexpected {text!r} in action" if text else "missing value")
-
-    def _field(self, kind: str, text: str) -> Node:
-        path = text.removeprefix("$").removeprefix(".")
-        if kind == "field" and self._bound:
-            raise InvalidTemplate(f"within with and range, the field is ${text}")
-        family = f"{path.rpartition('.')[0]}.*"
-        if not self._fields & {path, family, f"{path}.*"}:
-            raise InvalidTemplate(f"there is no field .{path}")
-        return Field(tuple(path.split(".")))
+    def _block(self, action: Expressions) -> Include:
+        name = self._name("block", action)
+        pipeline = action.pipeline("block")
+        self._add(name, self._body("block"))
+        self._included.add(name)
+        return Include(name, pipeline)
 
 
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    position, text = 0, text.rstrip()
-    while position < len(text):
-        token = _TOKEN.match(text, position)
-        if token is None:
-            raise InvalidTemplate(f"cannot read {text[position:].strip()!r}")
-        kind = token.lastgroup or ""
-        yield kind, token[kind]
-        position = token.end()
-
-
-def _call(name: str, arguments: tuple[Node, ...]) -> Node:
-    if name in {"and", "or"} and arguments:
-        return Either(name == "or", arguments)
-    if name not in FUNCTIONS:
-        raise InvalidTemplate(f"function {name!r} is not known")
-    function = FUNCTIONS[name]
-    if not function.takes(len(arguments)):
-        wanted = f"{len(function.kinds)} values{' or more' if function.more else ''}"
-        raise InvalidTemplate(f"function {name!r} takes {wanted}, not {len(arguments)}")
-    return Call(name, arguments)
+def _is_empty(parts: Sequence[Part]) -> bool:
+    return all(isinstance(part, Text) and not part.text.strip() for part in parts)

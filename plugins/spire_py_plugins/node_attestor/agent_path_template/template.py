@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from spire_py_plugins.node_attestor.agent_path_template.nodes import Run, execute
-from spire_py_plugins.node_attestor.agent_path_template.parser import parse
-from spire_py_plugins.node_attestor.agent_path_template.values import Data, InvalidTemplate
+from spire_py_plugins.node_attestor.agent_path_template.expressions import shape_of
+from spire_py_plugins.node_attestor.agent_path_template.nodes import Scope
+from spire_py_plugins.node_attestor.agent_path_template.parser import MAIN, parse
+from spire_py_plugins.node_attestor.agent_path_template.parts import Run, execute
+from spire_py_plugins.node_attestor.agent_path_template.values import (
+    Data,
+    InvalidTemplate,
+    checked,
+    from_data,
+)
 
 MAX_TEMPLATE_CHARACTERS = 2048
-MAX_PATH_CHARACTERS = 2048
 
 
 class AgentPathTemplate:
@@ -25,19 +31,19 @@ class AgentPathTemplate:
     def __init__(self, text: str, fields: frozenset[str]) -> None:
         if len(text) > MAX_TEMPLATE_CHARACTERS:
             raise InvalidTemplate(f"template is longer than {MAX_TEMPLATE_CHARACTERS} characters")
-        self._parts = parse(text, fields)
+        self._shape = shape_of(fields)
+        self._templates = parse(text, self._shape)
 
     def execute(self, data: Data) -> str:
         """The path for `data`; whether it is a legal one is for the caller to check.
 
         Raises:
-            InvalidTemplate: a field has no value, or the path grows too long.
+            InvalidTemplate: a field has no value, or the path or the work for it grows too much.
         """
-        texts: list[str] = []
-        length = 0
-        for text in execute(self._parts, Run(data), ""):
-            texts.append(text)
-            length += len(text)
-            if length > MAX_PATH_CHARACTERS:
-                raise InvalidTemplate(f"path is longer than {MAX_PATH_CHARACTERS} characters")
-        return "".join(texts)
+        run = Run(self._templates)
+        root = from_data(data, self._shape)
+        execute(self._templates[MAIN], run, Scope(root, [("$", root)], run.work))
+        path = checked(run.path)
+        if any("\ud800" <= character <= "\udfff" for character in path):
+            raise InvalidTemplate("path is no UTF-8")
+        return path

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from spire_py.crypto.certificate import CertificateFacts
 from spire_py.crypto.subject import Subject
+from spire_py_plugins.node_attestor.agent_path_template import BigInteger
 
 PLUGIN_NAME = "x509pop"
 
@@ -60,7 +61,7 @@ def template_data(
         "Fingerprint": fingerprint(leaf.der),
         "PluginName": PLUGIN_NAME,
         "SVIDPathTrimmed": svid_path,
-        "SerialNumber": leaf.serial_number,
+        "SerialNumber": BigInteger(leaf.serial_number),
         "SerialNumberHex": serial_number_hex(leaf.serial_number),
         "Subject": _subject(leaf.subject),
         "TrustDomain": trust_domain,
