@@ -151,6 +151,7 @@ class Server:
         for listener in self._listeners:
             self._stop_listening(listener)
         self._listeners.clear()
+        await asyncio.sleep(0)  # a handshake that has not begun could not clean up
         self._handshakes.cancel()
         for connection in tuple(self._connections):
             connection.retire()
@@ -264,6 +265,7 @@ class Server:
         for connection, handshake in self._shaking_hands.items():  # the oldest first
             if connection.peer_key == heaviest:
                 del self._shaking_hands[connection]
+                self._leave(heaviest)  # now: others may come before the task hears of its end
                 handshake.cancel()
                 self._made_room += 1
                 return True
@@ -337,9 +339,10 @@ class Server:
         except (OSError, SpireError) as error:  # ssl.SSLError and TimeoutError are OSErrors
             log.debug("tls_handshake_failed", peer=peer.address, error=str(error))
         finally:
-            self._shaking_hands.pop(connection, None)
+            counts = self._shaking_hands.pop(connection, None) is not None
             if not begun:
-                self._leave(key)
+                if counts:
+                    self._leave(key)
                 if transport is not None:
                     transport.discard()
                 else:

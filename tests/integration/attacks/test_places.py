@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -93,6 +95,38 @@ async def test_who_only_begins_handshakes_keeps_no_one_out(
         # Those who began first have gone.
         assert [await client.read() for client in silent[:2]] == [None, None]
         assert server.connections == PLACES
+
+
+async def test_many_at_once_take_no_more_places_than_there_are(
+    socket_path: Path, authority: Authority
+) -> None:
+    identity = authority.issue("spiffe://example.org/spire/server")
+    context = server_context(chain=[identity.certificate], key=identity.key, roots=[authority.root])
+    limits = Limits(connections=PLACES, connections_per_peer=PLACES)
+    most = 0
+
+    def at_accept() -> ssl.SSLContext:
+        nonlocal most
+        most = max(most, server.connections)
+        return context
+
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(socket_path, limits=limits))
+        _, port = await server.listen_tcp(
+            "127.0.0.1", 0, tls=at_accept, verify_peer=None, max_connection_age=None
+        )
+        for address in [*["127.0.0.1"] * PLACES, *(f"127.0.1.{n}" for n in range(1, 21))]:
+            if address == "127.0.1.1":
+                await until(lambda: len(server._shaking_hands) == PLACES)
+            client = stack.enter_context(socket.socket())
+            client.bind((address, 0))
+            client.connect(("127.0.0.1", port))
+        await until(lambda: len(server._open) == PLACES)
+        await until(lambda: server.connections == PLACES)
+        # Each has one place, and so has he who had all.
+        assert set(server._open) >= {"127.0.0.1"}
+    assert most == PLACES
+    assert server.connections == 0
 
 
 async def test_who_makes_room_again_and_again_writes_a_line_a_second(socket_path: Path) -> None:
