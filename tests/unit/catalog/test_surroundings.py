@@ -56,7 +56,7 @@ def output() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     configure_logging("DEBUG", stream=stream)
     yield stream
-    configure_logging(stream=io.StringIO())
+    configure_logging()
 
 
 def taken(output: io.StringIO) -> str:
