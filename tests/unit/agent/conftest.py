@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from spire_py.telemetry.logs import configure_logging
 from tests.unit.agent.endpoint import Endpoint, open_endpoint
 
 
@@ -11,3 +12,9 @@ from tests.unit.agent.endpoint import Endpoint, open_endpoint
 async def endpoint() -> AsyncIterator[Endpoint]:
     async with open_endpoint() as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def log_to_standard_output() -> None:
+    """Whatever tests before have done with the log."""
+    configure_logging()
