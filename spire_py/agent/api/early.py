@@ -9,51 +9,57 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError
 
-from spire_py.errors import ResourceExhausted, Unimplemented
+from spire_py.errors import Internal, Unimplemented
 from spire_py.transport import CallContext, Service
-from spire_py.transport.service import snake_case
-
-_LARGEST_REQUEST = 16 << 10
+from spire_py.transport.service import Method, snake_case
 
 
 class EarlyServices:
     """Stands in for services that are to come. How long a call is kept is its caller's choice.
 
-    A request larger than 16 KiB is not kept: parsed, it may be eight times as large as it was sent.
+    Requests are kept as they were sent: parsed, they may be twenty times as large.
 
     Args:
         descriptors: theirs.
     """
 
     def __init__(self, descriptors: Iterable[ServiceDescriptor]) -> None:
-        self._handlers: dict[bytes, Callable[[Any, Any], Any] | None] = {}
+        self._methods: dict[bytes, Method] = {}
         self._here = asyncio.Event()
-        self.services = [Service(each, _StandIn(each, self._handler)) for each in descriptors]
+        self.services = [Service(each, _StandIn(each, self._found)) for each in descriptors]
+        for service in self.services:
+            service.methods = {path: _unparsed(each) for path, each in service.methods.items()}
 
     def arrive(self, services: Sequence[Service]) -> None:
         """Hand the calls that were kept on to the real services."""
         for service in services:
-            self._handlers.update({path: each.handler for path, each in service.methods.items()})
+            self._methods.update(service.methods)
         self._here.set()
 
-    async def _handler(self, path: bytes, request: Any) -> Callable[[Any, Any], Any]:
-        if isinstance(request, Message) and not self._here.is_set():
-            _check_size(request)
+    async def _found(self, path: bytes, request: Any) -> tuple[Callable[[Any, Any], Any], Any]:
+        """The real handler, once it is there, and the request as it wants it."""
         await self._here.wait()
-        handler = self._handlers.get(path)
-        if handler is None:
+        method = self._methods.get(path)
+        if method is None or method.handler is None:
             raise Unimplemented(f"unknown method {path.decode()}")
-        return handler
+        if not isinstance(request, bytes):
+            return method.handler, request
+        try:
+            return method.handler, method.parse(request)
+        except DecodeError as error:
+            raise Internal("grpc: error unmarshalling request") from error
 
 
-def _check_size(request: Message) -> None:
-    if request.ByteSize() > _LARGEST_REQUEST:
-        raise ResourceExhausted("the agent starts still, and keeps no request that is so large")
+def _unparsed(method: Method) -> Method:
+    """The method with a handler that gets bytes; where the caller streams nothing is read yet."""
+    as_sent: Callable[[bytes], Any] = bytes
+    return method if method.client_streaming else replace(method, parse=as_sent)
 
 
 class _StandIn:
@@ -68,15 +74,16 @@ class _StandIn:
 
 def _unary(path: bytes, find: Any) -> Callable[[Any, CallContext], Any]:
     async def call(request: Any, context: CallContext) -> Any:
-        return await (await find(path, request))(request, context)
+        handler, wanted = await find(path, request)
+        return await handler(wanted, context)
 
     return call
 
 
 def _stream(path: bytes, find: Any) -> Callable[[Any, CallContext], Any]:
     async def call(request: Any, context: CallContext) -> AsyncIterator[Any]:
-        handler = await find(path, request)
-        async with aclosing(handler(request, context)) as answers:
+        handler, wanted = await find(path, request)
+        async with aclosing(handler(wanted, context)) as answers:
             async for answer in answers:
                 yield answer
 

@@ -8,11 +8,13 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from google.protobuf.wrappers_pb2 import BytesValue
 
 from spire_py._proto import workload_pb2
 from spire_py._proto.envoy import discovery_pb2
 from spire_py._proto.grpc import health_pb2
-from spire_py.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, SpireError
+from spire_py.agent.api.early import EarlyServices
+from spire_py.errors import DeadlineExceeded, Internal, InvalidArgument, SpireError
 from spire_py.transport import Channel
 from tests.integration.agent.world import HEADER, ME, World
 
@@ -102,16 +104,26 @@ async def test_who_lacks_the_header_does_not_wait(early: World) -> None:
             )
 
 
-async def test_no_large_request_is_kept(early: World) -> None:
+async def test_requests_are_kept_as_they_were_sent(early: World) -> None:
+    """Parsed, those of an attacker may take twenty times as much memory."""
+    service = workload_pb2.DESCRIPTOR.services_by_name["SpiffeWorkloadAPI"]
+    (kept,) = EarlyServices([service]).services
+    assert kept.methods[b"/SpiffeWorkloadAPI/FetchJWTSVID"].parse(b"\x0a\xff") == b"\x0a\xff"
+
     async with early.workload() as channel:
-        with pytest.raises(ResourceExhausted, match="keeps no request"):
-            await channel.unary(
+        waiting = asyncio.create_task(
+            channel.unary(
                 "/SpiffeWorkloadAPI/FetchJWTSVID",
-                workload_pb2.JWTSVIDRequest(audience=[""] * 10_000),
+                BytesValue(value=b"\xff"),  # an audience that is no UTF-8
                 workload_pb2.JWTSVIDResponse,
                 timeout=20,
                 metadata=HEADER,
             )
+        )
+        await health(early)
+        await start_server(early)
+        with pytest.raises(Internal, match="error unmarshalling request"):
+            await waiting
 
 
 async def test_an_agent_that_gives_up_lets_go_of_who_waits(world: World) -> None:
