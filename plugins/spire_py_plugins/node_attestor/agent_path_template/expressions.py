@@ -179,7 +179,7 @@ class Expressions:
             if self._token().kind == "field":
                 node = self._fields(self._call(name, ()))
             else:
-                return self._call(name, self._arguments(piped))
+                return self._call(name, self._arguments(piped), piped is not None)
         else:
             if token.kind == "nil":
                 raise InvalidTemplate("nil is no value to begin with")
@@ -258,9 +258,9 @@ class Expressions:
                 shape = shape[name]
         return Fields(node, tuple(names))
 
-    def _call(self, name: str, arguments: tuple[Node, ...]) -> Node:
+    def _call(self, name: str, arguments: tuple[Node, ...], is_piped: bool = False) -> Node:
         if name in {"and", "or"} and arguments:
-            return Either(name == "or", arguments)
+            return Either(name == "or", arguments, is_piped)
         if name not in FUNCTIONS:
             raise InvalidTemplate(f"function {name!r} is not known")
         function = FUNCTIONS[name]

@@ -103,7 +103,7 @@ def format_float(value: float) -> str:
         return "-0" if math.copysign(1, value) < 0 else "0"
     number = Decimal(repr(value)).normalize()
     exponent = number.adjusted()
-    if -4 <= exponent < 21:
+    if -4 <= exponent < 6:
         return f"{number:f}"
     digits = "".join(map(str, number.as_tuple().digits))
     fraction = f".{digits[1:]}" if len(digits) > 1 else ""

@@ -198,8 +198,8 @@ def _number(text: str) -> int | float:
 def _parse_number(text: str) -> int | float:
     if text.lower().lstrip("+-")[:2] in {"0x", "0o", "0b"}:
         return int(text, 0)
-    if re.fullmatch(r"[+-]?0[0-7_]+", text):
-        # As in Go, and unlike `08`, which has no other reading.
+    if re.fullmatch(r"[+-]?0[0-9_]+", text):
+        # As in Go, where `08` is no number.
         return int(text, 8)
     if any(mark in text for mark in ".eE"):
         number = float(text)

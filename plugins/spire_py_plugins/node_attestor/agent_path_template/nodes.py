@@ -55,6 +55,16 @@ class Literal:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """A value that is there already."""
+
+    value: Value
+
+    def evaluate(self, scope: Scope) -> Value:  # noqa: ARG002
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     """What `with` or `range` hands on."""
 
@@ -120,13 +130,18 @@ class Either:
 
     wanted: bool
     arguments: tuple[Node, ...]
+    is_piped: bool = False
+    """Whether the last argument was handed on, and so comes first."""
 
     def evaluate(self, scope: Scope) -> Value:
+        last = self.arguments[-1]
+        if self.is_piped:
+            last = Known(last.evaluate(scope))
         for argument in self.arguments[:-1]:
             value = argument.evaluate(scope)
             if is_true(value) is self.wanted:
                 return value
-        return self.arguments[-1].evaluate(scope)
+        return last.evaluate(scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +168,4 @@ class Pipeline:
         return value
 
 
-Node: TypeAlias = "Literal | Dot | Variable | Fields | Call | Either | Pipeline"
+Node: TypeAlias = "Literal | Known | Dot | Variable | Fields | Call | Either | Pipeline"

@@ -7,6 +7,7 @@ from urllib.parse import quote_plus
 
 from spire_py_plugins.node_attestor.agent_path_template.formatting import (
     Writer,
+    format_float,
     format_value,
     quote_text,
 )
@@ -152,7 +153,7 @@ def _formatted(work: Work, verb: re.Match[str], value: Value) -> str:
         raise InvalidTemplate(f"{verb[0]} is wider than {_MAX_WIDTH}")
     flags = verb["flags"] or ""
     text = _text_of(work, verb["verb"] or "", value, flags, digits)
-    if text is None or "#" in flags:
+    if text is None or "#" in flags or (width and isinstance(value, List | Map)):
         raise InvalidTemplate(f"{verb[0]} is not for a {kind_name(value)}")
     if "-" in flags:
         return text.ljust(width)
@@ -212,6 +213,8 @@ def _float_verb(verb: str, number: float, flags: str, digits: int | None) -> str
     sign = "+" if "+" in flags else " " if " " in flags else "-"
     if verb in set("fFeE"):
         return format(number, f"{sign}.{6 if digits is None else digits}{verb.lower()}")
+    if verb == "g" and digits is None:
+        return sign.strip("-") * (number >= 0) + format_float(number)
     return None
 
 

@@ -90,12 +90,12 @@ def _nospace(text: str) -> str:
 
 def _camelcase(text: str) -> str:
     """Words with a capital each, without what joined them; what joins at both ends stays."""
-    start = next((at for at, each in enumerate(text) if each not in _CONNECTORS), len(text) - 1)
-    if not text:
-        return ""
+    start = next((at for at, each in enumerate(text) if each not in _CONNECTORS), None)
+    if start is None:
+        # What only joins has its last once more there.
+        return text + text[-1:]
     result = [text[:start]]
-    letter, shouts = text[start], _is_upper(text[start])
-    last = letter if letter in _CONNECTORS else _upper(letter)
+    last, shouts = _upper(text[start]), _is_upper(text[start])
     for letter in text[start + 1 :]:
         before, last = last, letter
         if before in _CONNECTORS and letter in _CONNECTORS:

@@ -136,9 +136,8 @@ def _seq(work: Work, *numbers: int) -> str:
     if step == 0 or (end > start and step < 0):
         return ""
     stop = end - 1 if end < start else end + 1
-    values = range(start, stop, step)
-    work.charge(min(len(values), 2**31))
-    return " ".join(map(str, values))
+    work.charge(abs(stop - start) // abs(step))
+    return " ".join(map(str, range(start, stop, step)))
 
 
 _BOTH: dict[str, Function] = {

@@ -88,7 +88,9 @@ def _merge(work: Work, target: Map, source: Map, overwrite: bool, depth: int) ->
         old = target.entries.get(key)
         if value is None and not overwrite:
             continue
-        if isinstance(value, Map) and isinstance(old, Map) and old.of == value.of:
+        if isinstance(value, Map) and isinstance(old, Map):
+            if old.of != value.of:
+                raise InvalidTemplate("maps of different types cannot be merged")
             _merge(work, old, value, overwrite, depth + 1)
             if old.entries:
                 continue

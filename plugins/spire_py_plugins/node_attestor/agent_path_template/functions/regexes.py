@@ -27,8 +27,11 @@ from spire_py_plugins.node_attestor.agent_path_template.values import (
 
 _MAX_MEMORY_BYTES = 1 << 20
 _MAX_SUBJECT_CHARACTERS = 8 * 1024
+_MAX_PATTERN_CHARACTERS = 2048
+_STEPS_TO_COMPILE = 20
+_STEPS_OF_A_MATCH = 4
 _STATES_PER_STEP = 4096
-_REFERENCE = re.compile(r"\$(?:(?P<escaped>\$)|(?P<name>[^\W]+)|\{(?P<braced>\w+)\})", re.ASCII)
+_REFERENCE = re.compile(r"\$(?:(?P<escaped>\$)|(?P<name>\w+)|\{(?P<braced>\w+)\})")
 
 
 def _library() -> ModuleType:
@@ -44,6 +47,8 @@ def _library() -> ModuleType:
 
 @lru_cache(maxsize=32)
 def _compiled(pattern: str) -> Any:
+    if len(pattern) > _MAX_PATTERN_CHARACTERS:
+        raise InvalidTemplate("a regular expression is too long")
     library = _library()
     options = library.Options()
     options.log_errors = False
@@ -67,7 +72,7 @@ def _matches(work: Work, pattern: str, text: str) -> Iterator[Any]:
         match = compiled.search(text, position)
         if match is None:
             return
-        work.charge()
+        work.charge(_STEPS_OF_A_MATCH)
         start, end = match.span()
         if end > position:
             position = end
@@ -87,6 +92,7 @@ def _subject(work: Work, pattern: str, text: str) -> Any:
             text.encode()
         except UnicodeError as error:
             raise InvalidTemplate("a text is no UTF-8") from error
+    work.charge(_STEPS_TO_COMPILE)
     compiled = _compiled(pattern)
     work.charge(len(text) * compiled.programsize // _STATES_PER_STEP)
     return compiled
@@ -151,7 +157,7 @@ def _expanded(match: Any, replacement: str) -> str:
         if reference["escaped"]:
             return "$"
         name = reference["name"] or reference["braced"]
-        number = int(name) if name.isdecimal() and len(name) < 9 else None
+        number = int(name) if re.fullmatch("0|[1-9][0-9]{0,8}", name) else None
         if number is None:
             number = match.re.groupindex.get(name, match.re.groups + 1)
         return (match[number] or "") if number <= match.re.groups else ""
