@@ -21,6 +21,7 @@ from spire_py_plugins.node_attestor.agent_path_template.nodes import (
 from spire_py_plugins.node_attestor.agent_path_template.values import InvalidTemplate
 
 _MAX_DEPTH = 16
+_MAX_STAGES = 32
 _END = Token("end", "")
 
 Shape: TypeAlias = "Mapping[str, Shape] | None"
@@ -166,9 +167,13 @@ class Expressions:
         if self.peek() is _END or self.peek().text == ")":
             raise InvalidTemplate(f"missing value for {context}")
         node = self._command(None)
-        while self.peek().text == "|" and self.peek().kind == "mark":
+        for _ in range(_MAX_STAGES):
+            if self.peek().text != "|" or self.peek().kind != "mark":
+                break
             self.take()
             node = self._command(node)
+        else:
+            raise InvalidTemplate(f"a value is handed on {_MAX_STAGES} times")
         self._depth -= 1
         return node
 

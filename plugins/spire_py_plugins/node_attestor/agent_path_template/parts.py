@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -117,8 +117,9 @@ class Range:
         run.work.charge()
         mark = len(scope.variables)
         value = self.pipeline.node.evaluate(scope)
-        items = self._items(value)
-        for index, item in items:
+        is_empty = True
+        for index, item in self._items(value):
+            is_empty = False
             run.work.charge()
             self._set(scope, index, item)
             try:
@@ -128,27 +129,27 @@ class Range:
                     break
             finally:
                 del scope.variables[mark:]
-        if not items:
+        if is_empty:
             self._set(scope, value, value)
             execute(self.otherwise, run, scope)
             del scope.variables[mark:]
 
-    def _items(self, value: Value) -> Sequence[tuple[Value, Value]]:
+    def _items(self, value: Value) -> Iterable[tuple[Value, Value]]:
         match value:
             case None:
                 return ()
             case List():
-                return list(enumerate(value.items))
+                return enumerate(value.items)
             case Map():
                 return [(key, value.entries[key]) for key in sorted(value.entries)]
         if is_number(value):
             return self._numbers(value)
         raise InvalidTemplate(f"range goes over lists, maps and numbers, not a {kind_name(value)}")
 
-    def _numbers(self, count: int) -> Sequence[tuple[Value, Value]]:
+    def _numbers(self, count: int) -> Iterable[tuple[Value, Value]]:
         if len(self.pipeline.names) > 1:
             raise InvalidTemplate("range over a number has one variable")
-        return range_pairs(count)
+        return ((number, number) for number in range(count))
 
     def _set(self, scope: Scope, index: Value, item: Value) -> None:
         names = self.pipeline.names
@@ -158,11 +159,6 @@ class Range:
                 scope.variables.append((name, value))
             else:
                 scope.assign(name, value)
-
-
-def range_pairs(count: int) -> Sequence[tuple[Value, Value]]:
-    """The numbers below `count`; one more than may be gone through tells the fault."""
-    return [(number, number) for number in range(min(count, 20_001))]
 
 
 @dataclass(frozen=True, slots=True)

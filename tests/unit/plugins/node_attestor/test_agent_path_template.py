@@ -178,6 +178,7 @@ def test_a_template_gives_its_path(text: str, path: str) -> None:
         pytest.param('/{{ "a }}', "unclosed action", id="unclosed text"),
         pytest.param('/{{ "\\q" }}', "cannot read", id="unknown escape"),
         pytest.param("/{{ " + "(" * 17 + "1" + ")" * 17 + " }}", "too deeply", id="deep"),
+        pytest.param('{{ "a"' + "| upper" * 33 + " }}", "handed on 32 times", id="many stages"),
         pytest.param("x" * 2049, "longer than 2048", id="too long"),
     ],
 )

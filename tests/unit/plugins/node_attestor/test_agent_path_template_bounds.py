@@ -58,6 +58,17 @@ def test_a_template_that_never_ends_is_given_up(text: str, message: str) -> None
         fill(text, Name=LONG)
 
 
+def test_the_deepest_template_is_filled() -> None:
+    call = f"{'(' * 14}upper `a`{' | upper' * 31}{')' * 14}"
+    parts = f"{'{{ if 1 }}' * 14}{{{{ print {call} }}}}{'{{ end }}' * 14}"
+    templates = "".join(
+        f'{{{{ define "{name}" }}}}{{{{ template "{name - 1}" }}}}{{{{ end }}}}'
+        for name in range(1, 8)
+    )
+    text = f'{{{{ define "0" }}}}{parts}{{{{ end }}}}{templates}{{{{ template "7" }}}}'
+    assert fill(text) == "A"
+
+
 def test_an_expression_that_is_hard_for_python_is_not_for_re2() -> None:
     assert fill('{{ regexMatch "^(a|aa)+$" .Name }}', Name="a" * 8000 + "b") == "false"
 

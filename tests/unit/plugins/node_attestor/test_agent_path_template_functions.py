@@ -316,6 +316,13 @@ RESULTS = [
     ('{{ "Ab1" }}', "Ab1"),
     ('{{ "AB1c" }}', "AB1c"),
     ('{{ "a1 B2-c3" }}', "a1 B2-c3"),
+    ('{{ snakecase "\'-1 .-b" }}', "'-1_.-b"),
+    ('{{ kebabcase "a_1B-Cd" }}', "a-1-b-cd"),
+    ('{{ camelcase " " }}', "  "),
+    ('{{ printf "%+g|%8g" 1.5 2.0 }}', "+1.5|       2"),
+    ("{{ 123456789.125 }}", "1.23456789125e+08"),
+    ('{{ regexReplaceAll "(a)" "xa" "${01}-$1" }}', "x-a"),
+    ("{{ range $x := .List }}{{ $x }}{{ with sortAlpha $.List }}{{ end }}{{ end }}", "oneonetwo"),
 ]
 
 

@@ -112,7 +112,7 @@ def _camelcase(text: str) -> str:
 def _kind(letter: str) -> str:
     category = unicodedata.category(letter)
     if letter in _CONNECTORS:
-        return "-"
+        return "_" if letter in "-_" else "-"
     if category[0] == "P":
         return "."
     if category == "Lu":
@@ -122,13 +122,16 @@ def _kind(letter: str) -> str:
     return "1" if category[0] == "N" else "?"
 
 
-_WORD = re.compile(r"-+|\.+|A+(?=Aa)|Aa+|A+|a+|1+|\?+")
+_WORD = re.compile(r"[-_]+|\.[._]*|A+(?=Aa)|Aa+|A+|a+|1+|\?+")
 
 
 def _words(text: str) -> list[tuple[str, str]]:
     """The words, each with the kind of its first letter; the last is empty."""
     kinds = "".join(map(_kind, text))
-    found = [(word[0][0], text[word.start() : word.end()]) for word in _WORD.finditer(kinds)]
+    found = [
+        (word[0][0].replace("_", "-"), text[word.start() : word.end()])
+        for word in _WORD.finditer(kinds)
+    ]
     return [*found, ("", ""), ("", "")]
 
 

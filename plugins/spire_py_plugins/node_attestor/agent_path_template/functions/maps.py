@@ -62,9 +62,10 @@ def _omit(value: Map, *keys: str) -> Map:
 
 def _dig(*values: Value) -> Value:
     *keys, default, value = values
-    for key in keys:
-        if not isinstance(key, str):
-            raise InvalidTemplate("a key is no text")
+    texts = [key for key in keys if isinstance(key, str)]
+    if len(texts) < len(keys):
+        raise InvalidTemplate("a key is no text")
+    for key in texts:
         if not isinstance(value, Map) or value.of != "any":
             raise InvalidTemplate(f"what should have the key {key!r} is no map")
         if key not in value.entries:
